@@ -1,0 +1,1 @@
+"""Messages, routing, the journal and the turn."""

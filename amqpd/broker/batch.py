@@ -1,0 +1,139 @@
+"""The sealed batch: what one store transaction carries, in plain tuples.
+
+Rules (DESIGN section 4):
+
+1. A batch is atomic and carries everything its turns decided, definitions too.
+2. Numbers are dense and start at 1; the number is the confirm token.
+3. A sealed batch is never changed again and may be committed twice.
+4. Ids come from one counter of the shard: messages and queues share it. A message's id is also its
+   position in every queue that holds it, so a requeued message keeps its place by keeping its id.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, final
+
+Scalar = int | float | str | bytes | None
+
+# Entry flags.
+SHARED: Final = 1  # more than one queue held the message when it was written: the body may outlive this entry
+PAGED: Final = 2  # a transient message put out of memory: in the paged tables, gone after a restart
+
+
+class Definition(NamedTuple):
+    """One definition put or dropped.
+
+    ``kind`` names a row of ``KINDS``; ``values`` holds its key columns, and for a put its other columns too.
+    """
+
+    kind: str
+    drop: bool
+    values: dict[str, Scalar]
+
+
+class Kind(NamedTuple):
+    """A kind of definition: its key columns and its other columns, each with its SQLite type."""
+
+    key: dict[str, type]
+    columns: dict[str, type]
+
+
+# Everything that survives a restart besides messages. Argument tables are the wire's bytes (type-preserving);
+# tags, metadata and other lists are JSON text.
+KINDS: Final[dict[str, Kind]] = {
+    "vhost": Kind({"name": str}, {"description": str, "tags": str, "metadata": str, "tracing": int}),
+    "vhost_limit": Kind({"vhost": str, "name": str}, {"value": int}),
+    "user": Kind({"name": str}, {"password_hash": str, "hashing_algorithm": str, "tags": str}),
+    "user_limit": Kind({"user": str, "name": str}, {"value": int}),
+    "permission": Kind({"user": str, "vhost": str}, {"configure": str, "write": str, "read": str}),
+    "topic_permission": Kind({"user": str, "vhost": str, "exchange": str}, {"write": str, "read": str}),
+    "exchange": Kind(
+        {"vhost": str, "name": str}, {"type": str, "auto_delete": int, "internal": int, "arguments": bytes}
+    ),
+    # Dropping a queue drops its entries and the messages nobody else holds.
+    "queue": Kind(
+        {"id": int}, {"vhost": str, "name": str, "auto_delete": int, "type": str, "arguments": bytes}
+    ),
+    "binding": Kind(
+        {
+            "vhost": str,
+            "source": str,
+            "destination_type": str,  # 'queue' or 'exchange'
+            "destination": str,
+            "routing_key": str,
+            "arguments": bytes,
+        },
+        {},
+    ),
+}
+
+
+# (id, exchange, routing_key, properties, body). ``properties`` is the content header from its property flags on.
+MessageRow = tuple[int, str, str, bytes, bytes]
+# (queue, position, flags). The position is the message's id.
+EntryRow = tuple[int, int, int]
+# (queue, first, last), both ends included.
+EntryRange = tuple[int, int, int]
+# (first, last) message ids, both ends included.
+IdRange = tuple[int, int]
+# (queue, messages, bytes): what the queue holds durably once the batch is committed.
+Depth = tuple[int, int, int]
+
+
+@final
+class Batch:
+    """One store transaction. Lists are in ascending id order.
+
+    ``settled`` are entries that leave their queue; every entry of the queue inside a range goes.
+    ``released`` are ranges of message ids whose only holder was settled: every message in a range goes.
+    ``shared`` are ids of messages with several holders: each goes when no entry refers to it any more.
+    ``purged`` are entry ranges of unknown content (a purge of what is on disk): the store finds the messages.
+    ``paged_messages`` and ``paged_entries`` are transient messages put out of memory: they need no durability
+    and are gone after a restart; ``settled``, ``released``, ``shared`` and ``purged`` speak of them too.
+    ``redelivered`` are (queue, position): entries up to the position may have been delivered before.
+    ``next_id`` is the first id not used yet; after a restart ids start there.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number: int = number
+        self.next_id: int = 1
+        self.definitions: list[Definition] = []
+        self.messages: list[MessageRow] = []
+        self.entries: list[EntryRow] = []
+        self.paged_messages: list[MessageRow] = []
+        self.paged_entries: list[EntryRow] = []
+        self.settled: list[EntryRange] = []
+        self.released: list[IdRange] = []
+        self.shared: list[int] = []
+        self.purged: list[EntryRange] = []
+        self.depths: list[Depth] = []
+        self.redelivered: list[tuple[int, int]] = []
+
+
+class StoredEntry(NamedTuple):
+    """An entry read back from the store, with its message."""
+
+    position: int
+    flags: int
+    exchange: str
+    routing_key: str
+    properties: bytes
+    body: bytes
+
+
+class QueueSummary(NamedTuple):
+    """What a queue holds durably: counts, and the ends of its range (0 and 0 when empty)."""
+
+    queue: int
+    messages: int
+    bytes: int
+    first: int
+    last: int
+    redelivered: int
+
+
+class Summary(NamedTuple):
+    """What a start needs: definitions in an order in which they can be declared, and a row per queue."""
+
+    definitions: list[Definition]
+    queues: list[QueueSummary]

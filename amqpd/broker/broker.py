@@ -1,0 +1,288 @@
+"""The broker: virtual hosts, the journal, and the turn. Hot.
+
+Bytes and time go in; bytes and journal batches come out. Every input (bytes of a connection, a committed batch, a
+page, a deadline) is followed by ``run_turn``:
+
+1. dirty queues deliver what they can;
+2. consumers that lost their queue are told, after the replies of the turn;
+3. then the edge writes every outbox on ``outboxes`` and takes a batch.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from mypy_extensions import i64, mypyc_attr
+
+from amqpd.broker.batch import Batch, Definition, StoredEntry, Summary
+from amqpd.broker.journal import CommitPort, Journal
+from amqpd.broker.registry import Registry
+from amqpd.broker.router import Router
+from amqpd.broker.shard import PageRequest, Shard
+from amqpd.broker.timers import Timers
+from amqpd.broker.vhost import Revision, VHost
+from amqpd.wire.outbox import Outbox
+from amqpd.wire.table import decode_table
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ConnectionPort:
+    """What the broker knows of a connection."""
+
+    def alarm_changed(self, reason: str) -> None:
+        """An alarm went on (its reason) or all went off (empty)."""
+        raise NotImplementedError
+
+    def room_again(self) -> None:
+        """The journal or a page it waited for: go on reading."""
+        raise NotImplementedError
+
+    def force_close(self, text: str) -> None:
+        """An operator's close: 320 CONNECTION_FORCED with ``text``."""
+        raise NotImplementedError
+
+    def vhost_name(self) -> str:
+        """Empty before connection.open."""
+        raise NotImplementedError
+
+
+@final
+class Broker:
+    """``outboxes``: those written to since the edge last looked.
+
+    ``alarm``: the reason publishers are blocked for (``low on memory``, ``low on disk``), empty when none.
+    """
+
+    def __init__(self, registry: Registry, next_id: i64, last_batch: i64) -> None:
+        self.registry: Registry = registry
+        self.now: int = 0  # milliseconds, set by the edge before each input
+        self.journal: Journal = Journal(next_id, last_batch)
+        self.shard: Shard = Shard(self.journal)
+        self.revision: Revision = Revision()
+        self.router: Router = Router()
+        self.router.extensions = registry.route_extensions
+        self.timers: Timers = Timers()
+        self.vhosts: dict[str, VHost] = {}
+        self.connections: dict[int, ConnectionPort] = {}
+        self.outboxes: list[Outbox] = []
+        # Connections that are not read until the journal has room, or until a page was loaded.
+        self.throttled: list[ConnectionPort] = []
+        self.waiting_for_page: list[ConnectionPort] = []
+        self.alarms: dict[str, bool] = {}
+        self.alarm: str = ""
+
+    def run_turn(self) -> None:
+        """See the module's text. Bounded: what does not fit waits for the next turn (``busy``)."""
+        shard = self.shard
+        if shard.dirty:
+            dirty = shard.dirty
+            shard.dirty = []
+            for queue in dirty:
+                queue.dirty = False
+                if not queue.deleted:
+                    queue.pump()
+        if shard.cancelled:
+            cancelled = shard.cancelled
+            shard.cancelled = []
+            for consumer in cancelled:
+                consumer.channel.consumer_cancelled(consumer)
+        if shard.loaded:
+            shard.loaded = []
+            waiting = self.waiting_for_page
+            self.waiting_for_page = []
+            for connection in waiting:
+                connection.room_again()
+
+    def busy(self) -> bool:
+        """The last turn left work for another one."""
+        return len(self.shard.dirty) > 0
+
+    def tick(self, now: int) -> None:
+        """Deadlines up to ``now`` passed."""
+        self.timers.fire(now)
+
+    def next_deadline(self) -> int:
+        """When ``tick`` is wanted, in milliseconds; 0 for never."""
+        return self.timers.next_deadline()
+
+    def take_batch(self) -> Batch | None:
+        """The next batch for the writer; None when one is under way or there is nothing to write."""
+        journal = self.journal
+        if journal.sealed is not None:
+            return None
+        if journal.empty():
+            if journal.waiting:
+                journal.waiting_sealed = journal.waiting
+                journal.waiting = []
+                journal.nothing_to_write()
+                self._tell_waiting(journal.waiting_sealed, journal.number)
+                journal.waiting_sealed = []
+            elif journal.inserted:
+                journal.nothing_to_write()
+            return None
+        return journal.seal()
+
+    def batch_committed(self) -> None:
+        """The batch under way is on disk: confirms go out, queues may let go of what they paged."""
+        journal = self.journal
+        journal.batch_committed()
+        number = journal.committed
+        paging = journal.paging_sealed
+        journal.paging_sealed = []
+        for queue in paging:
+            if not queue.deleted:
+                queue.batch_committed(number)
+        waiting = journal.waiting_sealed
+        journal.waiting_sealed = []
+        self._tell_waiting(waiting, number)
+        if self.throttled:
+            throttled = self.throttled
+            self.throttled = []
+            for connection in throttled:
+                connection.room_again()
+
+    def _tell_waiting(self, waiting: list[CommitPort], number: i64) -> None:
+        for port in waiting:
+            port.batch_committed(number)
+
+    def take_page_requests(self) -> list[PageRequest]:
+        requests = self.shard.page_requests
+        self.shard.page_requests = []
+        return requests
+
+    def page_loaded(self, request: PageRequest, page: list[StoredEntry]) -> None:
+        if not request.queue.deleted:
+            request.queue.page_loaded(request.generation, page)
+
+    # Virtual hosts
+
+    def create_vhost(self, name: str, description: str = "", tags: str = "", metadata: str = "{}") -> VHost:
+        """Make a virtual host, durably. Raises ValueError when it exists."""
+        if name in self.vhosts:
+            raise ValueError(f"vhost '{name}' exists already")
+        vhost = self._add_vhost(name, description, tags, metadata)
+        self.journal.define(
+            Definition(
+                "vhost",
+                False,
+                {"name": name, "description": description, "tags": tags, "metadata": metadata, "tracing": 0},
+            )
+        )
+        return vhost
+
+    def _add_vhost(self, name: str, description: str, tags: str, metadata: str) -> VHost:
+        vhost = VHost(name, self.shard, self.registry, self.revision)
+        vhost.description = description
+        vhost.tags = tags
+        vhost.metadata = metadata
+        self.vhosts[name] = vhost
+        self.revision.value += 1
+        return vhost
+
+    def delete_vhost(self, name: str) -> None:
+        """Delete it with everything in it; its connections get 320. Raises ValueError when there is none."""
+        vhost = self.vhosts.pop(name, None)
+        if vhost is None:
+            raise ValueError(f"vhost '{name}' does not exist")
+        vhost.deleted = True
+        self.revision.value += 1
+        for connection in list(self.connections.values()):
+            if connection.vhost_name() == name:
+                connection.force_close(f"vhost '{name}' is deleted")
+        for queue in list(vhost.queues.values()):
+            vhost.delete_queue(queue)
+        for exchange in list(vhost.exchanges.values()):
+            if exchange.name in vhost.exchanges:
+                vhost.delete_exchange(exchange)
+        self.journal.define(Definition("vhost", True, {"name": name}))
+
+    # Alarms
+
+    def set_alarm(self, reason: str, on: bool) -> None:
+        """``memory`` or ``disk`` is short, or not any more: publishers are blocked while any alarm is on."""
+        if on:
+            self.alarms[reason] = True
+        else:
+            self.alarms.pop(reason, None)
+        alarm = f"low on {' & '.join([name for name in ('memory', 'disk') if name in self.alarms])}"
+        alarm = alarm if self.alarms else ""
+        if alarm == self.alarm:
+            return
+        self.alarm = alarm
+        for connection in list(self.connections.values()):
+            connection.alarm_changed(alarm)
+
+    # Start and end
+
+    def restore(self, summary: Summary, clean: bool) -> None:
+        """Declare what the store holds. After an unclean end every message may have been delivered before."""
+        by_id = {row.queue: row for row in summary.queues}
+        journal = self.journal
+        for definition in summary.definitions:
+            self._restore_definition(definition)
+        # Restoring is no change.
+        journal.definitions = []
+        for vhost in self.vhosts.values():
+            for queue in vhost.queues.values():
+                row = by_id.get(int(queue.id))
+                if row is not None:
+                    redelivered = row.redelivered if clean else row.last
+                    queue.restore(row.messages, row.bytes, row.first, row.last, redelivered)
+
+    def _restore_definition(self, definition: Definition) -> None:
+        kind, values = definition.kind, definition.values
+        if kind == "vhost":
+            self._add_vhost(
+                str(values["name"]), str(values["description"]), str(values["tags"]), str(values["metadata"])
+            )
+        elif kind == "exchange":
+            self._vhost(definition).declare_exchange(
+                str(values["name"]),
+                str(values["type"]),
+                True,
+                bool(values["auto_delete"]),
+                bool(values["internal"]),
+                decode_table(_octets(values["arguments"])),
+            )
+        elif kind == "queue":
+            queue = self._vhost(definition).declare_queue(
+                str(values["name"]),
+                str(values["type"]),
+                True,
+                bool(values["auto_delete"]),
+                None,
+                decode_table(_octets(values["arguments"])),
+            )
+            identity = values["id"]
+            assert isinstance(identity, int)
+            queue.id = identity
+        elif kind == "binding":
+            self._restore_binding(definition)
+
+    def _restore_binding(self, definition: Definition) -> None:
+        values = definition.values
+        vhost = self._vhost(definition)
+        name = str(values["destination"])
+        source = vhost.exchanges[str(values["source"])]
+        arguments = decode_table(_octets(values["arguments"]))
+        if values["destination_type"] == "queue":
+            vhost.bind(source, vhost.queues[name], str(values["routing_key"]), arguments)
+        else:
+            vhost.bind(source, vhost.exchanges[name], str(values["routing_key"]), arguments)
+
+    def _vhost(self, definition: Definition) -> VHost:
+        return self.vhosts[str(definition.values["vhost"])]
+
+    def finish(self) -> None:
+        """Before the last batch: note how far deliveries went, so that a clean start flags just those."""
+        for vhost in self.vhosts.values():
+            for queue in vhost.queues.values():
+                if queue.durable:
+                    position = queue.delivered_up_to()
+                    if position:
+                        self.journal.redelivered.append((int(queue.id), position))
+
+
+def _octets(value: object) -> bytes:
+    assert isinstance(value, bytes)
+    return value

@@ -1,0 +1,252 @@
+"""The journal: what must become durable, gathered into batches. Hot.
+
+1. There is always one open batch, numbered ``number``. What a turn decides goes into it.
+2. At most one sealed batch is under way in the writer; while it is written the open one fills. No timer.
+3. One journal for all queues of a shard: a publish routed to five queues lies in one batch, so a batch number is
+   enough to know when to confirm it.
+4. An entry that is settled while the batch that inserts it is still open is annihilated: it never reaches the disk.
+5. A batch in which everything was annihilated is not written; who waits for it is told at once.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from mypy_extensions import i64, mypyc_attr
+
+from amqpd.broker.batch import PAGED, SHARED, Batch, Definition
+from amqpd.broker.message import ANNIHILATED, Entry, Message
+from amqpd.broker.queue import Queue
+
+# Bodies waiting in the open batch: above this nobody who publishes is read until the writer caught up.
+OPEN_BYTES_MAX = 32 << 20
+ENTRY_COST = 200  # octets an open entry is counted with, beside its body
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class CommitPort:
+    """Somebody who waits for a batch: a channel with confirms or a transaction."""
+
+    def batch_committed(self, number: i64) -> None:
+        raise NotImplementedError
+
+
+@final
+class Journal:
+    """``committed``: number of the last batch on disk. ``sealed``: the batch under way, or None."""
+
+    def __init__(self, next_id: i64, last_batch: i64) -> None:
+        self.next_id: i64 = next_id
+        self.number: i64 = last_batch + 1
+        self.committed: i64 = last_batch
+        self.sealed: Batch | None = None
+        self.open_bytes: i64 = 0
+        self.open_bytes_max: i64 = OPEN_BYTES_MAX
+        self.inserted: list[Entry] = []
+        self.annihilated: i64 = 0
+        self.settled: list[Entry] = []
+        self.definitions: list[Definition] = []
+        self.purged: list[tuple[int, int, int]] = []
+        self.redelivered: list[tuple[int, int]] = []
+        self.depth_changed: list[Queue] = []
+        # Ports that wait for the open batch and for the sealed one.
+        self.waiting: list[CommitPort] = []
+        self.waiting_sealed: list[CommitPort] = []
+        # Queues that want to know when what they inserted is on disk.
+        self.paging: list[Queue] = []
+        self.paging_sealed: list[Queue] = []
+
+    def new_id(self) -> i64:
+        """Ids of messages and queues come from here, ascending."""
+        value = self.next_id
+        self.next_id = value + 1
+        return value
+
+    def place(self, message: Message, queue: Queue) -> Entry:
+        """A new entry for ``message``: all queues know a message by the same id, which is its position."""
+        if message.id == 0:
+            message.id = self.next_id
+            self.next_id += 1
+        entry = Entry(message, queue)
+        entry.position = message.id
+        return entry
+
+    def insert(self, entry: Entry) -> None:
+        """Store the entry with the open batch."""
+        message = entry.message
+        entry.batch = self.number
+        message.holders += 1
+        message.copies += 1
+        self.open_bytes += ENTRY_COST + message.header.body_size
+        self.inserted.append(entry)
+
+    def settle(self, entry: Entry) -> None:
+        """A stored entry leaves its queue for good."""
+        if entry.batch == self.number:
+            entry.batch = ANNIHILATED
+            entry.message.holders -= 1
+            self.annihilated += 1
+        else:
+            self.settled.append(entry)
+
+    def define(self, definition: Definition) -> None:
+        """Put or drop a definition with the open batch."""
+        self.definitions.append(definition)
+
+    def full(self) -> bool:
+        """Publishers should not be read for a while."""
+        return self.open_bytes > self.open_bytes_max
+
+    def empty(self) -> bool:
+        """Nothing of the open batch needs the disk."""
+        return (
+            len(self.inserted) == self.annihilated
+            and not self.settled
+            and not self.definitions
+            and not self.purged
+            and not self.redelivered
+        )
+
+    def seal(self) -> Batch:
+        """Close the open batch and open the next one. Only when none is under way."""
+        assert self.sealed is None
+        batch = Batch(int(self.number))
+        batch.next_id = int(self.next_id)
+        batch.definitions = self.definitions
+        batch.purged = self.purged
+        batch.redelivered = self.redelivered
+        self._seal_inserted(batch)
+        self._seal_settled(batch)
+        for queue in self.depth_changed:
+            batch.depths.append((int(queue.id), int(queue.stored_messages), int(queue.stored_bytes)))
+        self.sealed = batch
+        self.number += 1
+        self.waiting_sealed = self.waiting
+        self.paging_sealed = self.paging
+        self._reset()
+        return batch
+
+    def _reset(self) -> None:
+        self.open_bytes = 0
+        self.inserted = []
+        self.annihilated = 0
+        self.settled = []
+        self.definitions = []
+        self.purged = []
+        self.redelivered = []
+        self.depth_changed = []
+        self.waiting = []
+        self.paging = []
+
+    def nothing_to_write(self) -> None:
+        """Everything in the open batch was annihilated: forget it; its number stays for what comes next."""
+        self.open_bytes = 0
+        self.inserted = []
+        self.annihilated = 0
+
+    def batch_committed(self) -> None:
+        """The sealed batch is on disk."""
+        assert self.sealed is not None
+        self.committed = self.number - 1
+        self.sealed = None
+
+    def depth_touched(self, queue: Queue) -> None:
+        if queue.depth_batch != self.number:
+            queue.depth_batch = self.number
+            self.depth_changed.append(queue)
+
+    def _seal_inserted(self, batch: Batch) -> None:
+        number = self.number
+        last_id: i64 = 0
+        last_paged_id: i64 = 0
+        for entry in self.inserted:
+            if entry.batch != number:
+                continue
+            queue = entry.queue
+            if queue.deleted:
+                # The definition's drop in this batch would race with the rows it must drop.
+                entry.batch = ANNIHILATED
+                continue
+            message = entry.message
+            message_id = message.id
+            address = message.address
+            flags = SHARED if message.copies > 1 else 0
+            # A message's entries were inserted side by side, by one publish: comparing with the last id is enough
+            # to write its body once.
+            if entry.paged:
+                batch.paged_entries.append((int(queue.id), int(message_id), flags | PAGED))
+                if message_id != last_paged_id:
+                    last_paged_id = message_id
+                    batch.paged_messages.append(
+                        (
+                            int(message_id),
+                            address.exchange,
+                            address.routing_key,
+                            message.header.payload[12:],
+                            message.body,
+                        )
+                    )
+                continue
+            batch.entries.append((int(queue.id), int(message_id), flags))
+            if message_id != last_id:
+                last_id = message_id
+                batch.messages.append(
+                    (
+                        int(message_id),
+                        address.exchange,
+                        address.routing_key,
+                        message.header.payload[12:],
+                        message.body,
+                    )
+                )
+            queue.stored_messages += 1
+            queue.stored_bytes += message.header.body_size
+            self.depth_touched(queue)
+
+    def _seal_settled(self, batch: Batch) -> None:
+        """Settled entries as ranges: of positions for each queue, and of message ids nobody else holds."""
+        places = batch.settled
+        queue: Queue | None = None
+        first: i64 = 0
+        last: i64 = 0
+        sequence: i64 = 0
+        ids: list[int] = []
+        for entry in self.settled:
+            holder = entry.queue
+            if holder.deleted:
+                continue
+            if holder is queue and sequence != 0 and entry.sequence == sequence + 1:
+                last = entry.position
+            else:
+                if queue is not None:
+                    places.append((int(queue.id), int(first), int(last)))
+                queue = holder
+                first = last = entry.position
+            sequence = entry.sequence
+            if entry.message.copies > 1:
+                batch.shared.append(int(entry.position))
+            else:
+                ids.append(int(entry.position))
+            if not entry.paged:
+                holder.stored_messages -= 1
+                holder.stored_bytes -= entry.message.header.body_size
+                self.depth_touched(holder)
+        if queue is not None:
+            places.append((int(queue.id), int(first), int(last)))
+        batch.released = id_ranges(ids)
+
+
+def id_ranges(ids: list[int]) -> list[tuple[int, int]]:
+    """Ascending (first, last) ranges of consecutive ids."""
+    ranges: list[tuple[int, int]] = []
+    if not ids:
+        return ranges
+    ids.sort()
+    first = last = ids[0]
+    for value in ids:
+        if value > last + 1:
+            ranges.append((first, last))
+            first = value
+        last = value
+    ranges.append((first, last))
+    return ranges

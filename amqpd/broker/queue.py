@@ -1,0 +1,182 @@
+"""What the broker knows of a queue, a consumer and a channel: the seams between routing, queues and sessions. Hot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from mypy_extensions import i64, mypyc_attr
+
+from amqpd.broker.message import Entry, Message
+from amqpd.wire.table import Table
+
+if TYPE_CHECKING:
+    from amqpd.broker.batch import StoredEntry
+    from amqpd.broker.shard import Shard
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Destination:
+    """An end of a binding: a queue or an exchange."""
+
+    def __init__(self, vhost: str, name: str, durable: bool) -> None:
+        self.vhost: str = vhost
+        self.name: str = name
+        self.durable: bool = durable
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ChannelPort:
+    """What a queue knows of a channel. A leaf: it appends to the outbox and returns."""
+
+    def can_take(self, consumer: Consumer) -> bool:
+        """Whether a message may be delivered to ``consumer`` now: credit, channel flow, outbox below its mark."""
+        raise NotImplementedError
+
+    def deliver(self, consumer: Consumer, entry: Entry) -> None:
+        """Send it. The queue has already counted it as in flight, or settled it where ``consumer.no_ack``."""
+        raise NotImplementedError
+
+    def consumer_cancelled(self, consumer: Consumer) -> None:
+        """The queue is gone: forget the consumer and tell the client if it can hear it (basic.cancel)."""
+        raise NotImplementedError
+
+
+@final
+class Consumer:
+    """A subscription of a channel to a queue.
+
+    ``tag_wire``: the tag as a shortstr. ``prefetch``: 0 means no limit. ``unacked``: its messages in flight.
+    ``waiting``: taken out of the queue's ring because it could not take a message; ``Queue.resume`` puts it back.
+    """
+
+    def __init__(
+        self,
+        tag: str,
+        channel: ChannelPort,
+        queue: Queue,
+        no_ack: bool,
+        exclusive: bool,
+        prefetch: i64,
+        arguments: Table,
+    ) -> None:
+        octets = tag.encode()
+        self.tag: str = tag
+        self.tag_wire: bytes = bytes([len(octets)]) + octets
+        self.channel: ChannelPort = channel
+        self.queue: Queue = queue
+        self.no_ack: bool = no_ack
+        self.exclusive: bool = exclusive
+        self.prefetch: i64 = prefetch
+        self.arguments: Table = arguments
+        self.unacked: i64 = 0
+        self.waiting: bool = False
+        self.cancelled: bool = False
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Queue(Destination):
+    """A queue of any type. ``id`` is its key in the store, 0 when it is not durable.
+
+    ``owner``: the connection an exclusive queue belongs to, else None.
+    ``dirty``: it waits to be pumped at the end of the turn.
+    """
+
+    def __init__(
+        self,
+        shard: Shard,
+        vhost: str,
+        name: str,
+        durable: bool,
+        auto_delete: bool,
+        owner: object,
+        arguments: Table,
+    ) -> None:
+        super().__init__(vhost, name, durable)
+        self.shard: Shard = shard
+        self.id: i64 = 0
+        self.auto_delete: bool = auto_delete
+        self.owner: object = owner
+        self.arguments: Table = arguments
+        self.deleted: bool = False
+        self.dirty: bool = False
+        # What the store holds durably of this queue, for the summary a start reads.
+        self.stored_messages: i64 = 0
+        self.stored_bytes: i64 = 0
+        self.depth_batch: i64 = 0
+
+    def publish(self, message: Message) -> bool:
+        """Take a message; False when the queue refuses it, which a confirming publisher hears as basic.nack."""
+        raise NotImplementedError
+
+    def pump(self) -> None:
+        """Deliver what can be delivered; called once a turn for a dirty queue."""
+        raise NotImplementedError
+
+    def settle(self, entry: Entry) -> None:
+        """An entry in flight was acknowledged."""
+        raise NotImplementedError
+
+    def reject(self, entry: Entry) -> None:
+        """An entry in flight was refused for good (requeue=false)."""
+        raise NotImplementedError
+
+    def requeue(self, entry: Entry) -> None:
+        """An entry in flight comes back; it keeps its place and is redelivered."""
+        raise NotImplementedError
+
+    def get(self) -> Entry | None:
+        """The next ready entry, now in flight; None when there is none (basic.get)."""
+        raise NotImplementedError
+
+    def consume(self, consumer: Consumer) -> None:
+        """Add a consumer."""
+        raise NotImplementedError
+
+    def cancel(self, consumer: Consumer) -> bool:
+        """Remove a consumer; True when an auto-delete queue lost its last one and must be deleted."""
+        raise NotImplementedError
+
+    def resume(self, consumer: Consumer) -> None:
+        """A waiting consumer can take messages again."""
+        raise NotImplementedError
+
+    def consumers(self) -> list[Consumer]:
+        raise NotImplementedError
+
+    def message_count(self) -> int:
+        """Ready messages."""
+        raise NotImplementedError
+
+    def unacked_count(self) -> int:
+        """Messages in flight."""
+        raise NotImplementedError
+
+    def purge(self) -> int:
+        """Drop all ready messages; returns how many."""
+        raise NotImplementedError
+
+    def dispose(self) -> None:
+        """The queue was deleted: let go of everything in memory. The store is told by the queue's definition."""
+        raise NotImplementedError
+
+    def batch_committed(self, number: i64) -> None:
+        """What this queue handed to the journal is on disk up to batch ``number``; called where it asked for it."""
+
+    def page_loaded(self, generation: int, entries: list[StoredEntry]) -> None:
+        """The page it asked for was read."""
+
+    def loading(self) -> bool:
+        """Ready messages exist but none is in memory yet: a basic.get has to wait for ``page_loaded``."""
+        return False
+
+    def restore(self, messages: int, size: int, first: int, last: int, redelivered: int) -> None:
+        """What the store holds for this queue at start; see ``QueueSummary``."""
+
+    def delivered_up_to(self) -> int:
+        """Highest position that may have been delivered; 0 for none. Written at a clean shutdown."""
+        return 0
+
+    def mark_dirty(self) -> None:
+        if not self.dirty:
+            self.dirty = True
+            self.shard.dirty.append(self)

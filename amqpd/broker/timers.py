@@ -1,0 +1,45 @@
+"""Deadlines of the core. Time comes in as integer milliseconds; nothing here reads a clock."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+
+class Timer:
+    """Something that wants to be woken. ``deadline`` is 0 while it is not set."""
+
+    deadline: int = 0
+
+    def fire(self, now: int) -> None:
+        """The deadline passed; may set a new one."""
+        raise NotImplementedError
+
+
+class Timers:
+    """A heap of deadlines. Setting a timer anew leaves its old place in the heap to be skipped later."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Timer]] = []
+        self._count = 0
+
+    def set(self, timer: Timer, deadline: int) -> None:
+        timer.deadline = deadline
+        self._count += 1
+        heappush(self._heap, (deadline, self._count, timer))
+
+    def cancel(self, timer: Timer) -> None:
+        timer.deadline = 0
+
+    def next_deadline(self) -> int:
+        """0 when nothing is set."""
+        while self._heap and self._heap[0][2].deadline != self._heap[0][0]:
+            heappop(self._heap)
+        return self._heap[0][0] if self._heap else 0
+
+    def fire(self, now: int) -> None:
+        """Wake everything that is due."""
+        while self._heap and self._heap[0][0] <= now:
+            deadline, _, timer = heappop(self._heap)
+            if timer.deadline == deadline:
+                timer.deadline = 0
+                timer.fire(now)

@@ -1,0 +1,207 @@
+"""A virtual host: its exchanges, queues and bindings, and what happens to the others when one goes.
+
+1. Every change bumps ``Revision``: channels remember routes and permissions only as long as it stands.
+2. What is durable is put into the journal; the batch that carries it is what a declaring client waits for.
+3. Deleting a queue or an exchange drops its bindings; an auto-delete exchange goes with the last binding *from* it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from amqpd.broker.batch import Definition, Scalar
+from amqpd.broker.exchange import Binding, BindingKey, Exchange
+from amqpd.broker.queue import Consumer, Destination, Queue
+from amqpd.broker.shard import Shard
+from amqpd.wire.table import Table, encode_table
+
+if TYPE_CHECKING:
+    from amqpd.broker.registry import Registry
+
+# Exchanges every vhost has; name and type.
+PREDECLARED = (
+    ("", "direct"),
+    ("amq.direct", "direct"),
+    ("amq.fanout", "fanout"),
+    ("amq.topic", "topic"),
+    ("amq.headers", "headers"),
+    ("amq.match", "headers"),
+    ("amq.rabbitmq.trace", "topic"),
+)
+REPLY_TO_PREFIX = "amq.rabbitmq.reply-to."
+
+
+@final
+class Revision:
+    """Counts changes of topology and permissions."""
+
+    def __init__(self) -> None:
+        self.value: int = 0
+
+
+@final
+class VHost:
+    """``metadata``: description, tags and default queue type as JSON text; the broker does not look into it."""
+
+    def __init__(self, name: str, shard: Shard, registry: Registry, revision: Revision) -> None:
+        self.name: str = name
+        self.shard: Shard = shard
+        self.registry: Registry = registry
+        self.revision: Revision = revision
+        self.deleted: bool = False
+        self.description: str = ""
+        self.tags: str = ""
+        self.metadata: str = "{}"
+        self.tracing: bool = False
+        self.exchanges: dict[str, Exchange] = {}
+        self.queues: dict[str, Queue] = {}
+        # Reply queues live beside the others: nobody declares, binds or lists them.
+        self.reply_queues: dict[str, Queue] = {}
+        # Bindings by destination, so that its end does not search every exchange.
+        self.bound: dict[Destination, dict[tuple[str, BindingKey], Binding]] = {}
+        for exchange, kind in PREDECLARED:
+            internal = exchange == "amq.rabbitmq.trace"
+            self.exchanges[exchange] = registry.exchange_types[kind](
+                name, exchange, True, False, internal, {}
+            )
+
+    def routable(self, name: str) -> Queue | None:
+        """The queue the default exchange reaches by ``name``."""
+        queue = self.queues.get(name)
+        if queue is None and name.startswith(REPLY_TO_PREFIX):
+            queue = self.reply_queues.get(name)
+        return queue
+
+    def declare_exchange(
+        self, name: str, kind: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table
+    ) -> Exchange:
+        """Make a new exchange. ``kind`` must be registered."""
+        exchange = self.registry.exchange_types[kind](
+            self.name, name, durable, auto_delete, internal, arguments
+        )
+        self.exchanges[name] = exchange
+        self.revision.value += 1
+        if durable:
+            self._define(
+                "exchange",
+                {
+                    "vhost": self.name,
+                    "name": name,
+                    "type": kind,
+                    "auto_delete": int(auto_delete),
+                    "internal": int(internal),
+                    "arguments": encode_table(arguments),
+                },
+            )
+        return exchange
+
+    def delete_exchange(self, exchange: Exchange) -> None:
+        """Delete it with all bindings from and to it."""
+        del self.exchanges[exchange.name]
+        self.revision.value += 1
+        if exchange.durable:
+            self._drop("exchange", {"vhost": self.name, "name": exchange.name})
+        for binding in list(exchange.bindings.values()):
+            self._forget(binding)
+        self._unbind_all(exchange)
+
+    def declare_queue(
+        self, name: str, kind: str, durable: bool, auto_delete: bool, owner: object, arguments: Table
+    ) -> Queue:
+        """Make a new queue. ``kind`` must be registered; ``owner`` makes it exclusive."""
+        queue = self.registry.queue_types[kind](
+            self.shard, self.name, name, durable, auto_delete, owner, arguments
+        )
+        queue.id = self.shard.journal.new_id()
+        self.queues[name] = queue
+        self.revision.value += 1
+        if durable:
+            self._define(
+                "queue",
+                {
+                    "id": int(queue.id),
+                    "vhost": self.name,
+                    "name": name,
+                    "auto_delete": int(auto_delete),
+                    "type": kind,
+                    "arguments": encode_table(arguments),
+                },
+            )
+        return queue
+
+    def delete_queue(self, queue: Queue) -> int:
+        """Delete it with its bindings; its consumers hear of it after the turn. Returns its ready messages."""
+        count = queue.message_count()
+        del self.queues[queue.name]
+        self.revision.value += 1
+        if queue.durable:
+            self._drop("queue", {"id": int(queue.id)})
+        else:
+            queue.purge()  # paged transient messages
+        self._unbind_all(queue)
+        for consumer in list(queue.consumers()):
+            queue.cancel(consumer)
+            self.shard.cancelled.append(consumer)
+        queue.dispose()
+        return count
+
+    def bind(self, source: Exchange, destination: Destination, routing_key: str, arguments: Table) -> None:
+        """Bind; doing it again changes nothing. Raises what ``Exchange.validate_binding`` raises."""
+        source.validate_binding(routing_key, arguments)
+        binding = Binding(source, destination, routing_key, arguments)
+        if not source.add(binding):
+            return
+        self.bound.setdefault(destination, {})[source.name, binding.key] = binding
+        self.revision.value += 1
+        if binding.durable:
+            self._define("binding", self._binding_row(binding))
+
+    def unbind(self, source: Exchange, destination: Destination, routing_key: str, arguments: Table) -> None:
+        """Unbind; a binding that is not there is no error."""
+        binding = source.bindings.get(Binding(source, destination, routing_key, arguments).key)
+        if binding is not None:
+            self._forget(binding)
+            self._auto_delete(source)
+
+    def lost_consumer(self, consumer: Consumer) -> None:
+        """Take a consumer from its queue; an auto-delete queue goes with the last one."""
+        queue = consumer.queue
+        if not queue.deleted and queue.cancel(consumer) and self.queues.get(queue.name) is queue:
+            self.delete_queue(queue)
+
+    def _unbind_all(self, destination: Destination) -> None:
+        for binding in list(self.bound.get(destination, {}).values()):
+            self._forget(binding)
+            self._auto_delete(binding.source)
+
+    def _forget(self, binding: Binding) -> None:
+        source, destination = binding.source, binding.destination
+        if source.remove(binding.key) is None:
+            return
+        row = self.bound[destination]
+        del row[source.name, binding.key]
+        if not row:
+            del self.bound[destination]
+        self.revision.value += 1
+        if binding.durable:
+            self._drop("binding", self._binding_row(binding))
+
+    def _auto_delete(self, exchange: Exchange) -> None:
+        if exchange.auto_delete and not exchange.bindings and self.exchanges.get(exchange.name) is exchange:
+            self.delete_exchange(exchange)
+
+    def _binding_row(self, binding: Binding) -> dict[str, Scalar]:
+        return {
+            "vhost": self.name,
+            "source": binding.source.name,
+            "destination_type": binding.destination_type,
+            "destination": binding.destination.name,
+            "routing_key": binding.routing_key,
+            "arguments": binding.arguments_wire,
+        }
+
+    def _define(self, kind: str, values: dict[str, Scalar]) -> None:
+        self.shard.journal.define(Definition(kind, False, values))
+
+    def _drop(self, kind: str, values: dict[str, Scalar]) -> None:
+        self.shard.journal.define(Definition(kind, True, values))

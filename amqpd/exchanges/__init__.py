@@ -1,0 +1,1 @@
+"""Exchange types: which queues a routing key reaches."""

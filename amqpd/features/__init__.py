@@ -1,0 +1,1 @@
+"""RabbitMQ extensions, one module each, plugged into the seams of the layers below."""

@@ -1,0 +1,1 @@
+"""Queue types and the orders their messages wait in."""

@@ -1,0 +1,162 @@
+"""The classic queue: first in, first out, round robin over its consumers. Hot."""
+
+from __future__ import annotations
+
+from typing import final
+
+from mypy_extensions import i64
+
+from amqpd.broker.batch import StoredEntry
+from amqpd.broker.message import NOT_STORED, Entry, Message
+from amqpd.broker.queue import Consumer, Queue
+from amqpd.broker.shard import Shard
+from amqpd.queues.ready import FifoReady
+from amqpd.queues.ring import ConsumerRing
+from amqpd.wire.table import Table
+
+# Messages delivered by one pump before other queues and the sockets get their turn.
+PUMP_MAX = 10_000
+
+
+@final
+class ClassicQueue(Queue):
+    def __init__(
+        self,
+        shard: Shard,
+        vhost: str,
+        name: str,
+        durable: bool,
+        auto_delete: bool,
+        owner: object,
+        arguments: Table,
+    ) -> None:
+        super().__init__(shard, vhost, name, durable, auto_delete, owner, arguments)
+        self.ready: FifoReady = FifoReady(shard, self)
+        self.ring: ConsumerRing = ConsumerRing()
+        self.in_flight: i64 = 0
+        self.last_delivered: i64 = 0
+
+    def publish(self, message: Message) -> bool:
+        journal = self.shard.journal
+        entry = journal.place(message, self)
+        if self.durable and message.header.persistent:
+            journal.insert(entry)
+        self.ready.push(entry)
+        if not self.dirty:
+            self.dirty = True
+            self.shard.dirty.append(self)
+        return True
+
+    def pump(self) -> None:
+        ready = self.ready
+        ring = self.ring
+        count: i64 = 0
+        while ring.ring and ready.available():
+            if count == PUMP_MAX:
+                self.mark_dirty()
+                return
+            consumer = ring.next()
+            if consumer is None:
+                return
+            entry = ready.pop()
+            assert entry is not None
+            count += 1
+            if entry.position > self.last_delivered:
+                self.last_delivered = entry.position
+            if consumer.no_ack:
+                if entry.batch != NOT_STORED:
+                    self.shard.journal.settle(entry)
+            else:
+                self.in_flight += 1
+            consumer.channel.deliver(consumer, entry)
+
+    def settle(self, entry: Entry) -> None:
+        if self.deleted:
+            return
+        self.in_flight -= 1
+        if entry.batch != NOT_STORED:
+            self.shard.journal.settle(entry)
+
+    def reject(self, entry: Entry) -> None:
+        self.settle(entry)
+
+    def requeue(self, entry: Entry) -> None:
+        if self.deleted:
+            return
+        self.in_flight -= 1
+        entry.redelivered = True
+        entry.consumer = None
+        self.ready.put_back(entry)
+        self.mark_dirty()
+
+    def get(self) -> Entry | None:
+        entry = self.ready.pop()
+        if entry is None:
+            return None
+        self.in_flight += 1
+        if entry.position > self.last_delivered:
+            self.last_delivered = entry.position
+        return entry
+
+    def consume(self, consumer: Consumer) -> None:
+        self.ring.add(consumer)
+        self.mark_dirty()
+
+    def cancel(self, consumer: Consumer) -> bool:
+        consumer.cancelled = True
+        self.ring.remove(consumer)
+        return self.auto_delete and not self.ring.all
+
+    def resume(self, consumer: Consumer) -> None:
+        self.ring.resume(consumer)
+        self.mark_dirty()
+
+    def consumers(self) -> list[Consumer]:
+        return self.ring.all
+
+    def message_count(self) -> int:
+        return int(self.ready.count())
+
+    def unacked_count(self) -> int:
+        return int(self.in_flight)
+
+    def loading(self) -> bool:
+        return self.ready.loading()
+
+    def purge(self) -> int:
+        ready = self.ready
+        journal = self.shard.journal
+        count = int(ready.count())
+        for entry in ready.in_memory():
+            if entry.batch != NOT_STORED:
+                journal.settle(entry)
+        if ready.disk_messages:
+            journal.purged.append((int(self.id), int(ready.disk_after) + 1, int(ready.disk_last)))
+            self.stored_messages -= ready.disk_durable
+            self.stored_bytes -= ready.disk_durable_bytes
+            journal.depth_touched(self)
+        ready.clear()
+        return count
+
+    def dispose(self) -> None:
+        self.deleted = True
+        self.ready.clear()
+        self.in_flight = 0
+
+    def batch_committed(self, number: i64) -> None:
+        self.ready.committed(number)
+
+    def page_loaded(self, generation: int, entries: list[StoredEntry]) -> None:
+        self.ready.page_loaded(generation, entries)
+        self.shard.loaded.append(self)
+        self.mark_dirty()
+
+    def restore(self, messages: int, size: int, first: int, last: int, redelivered: int) -> None:
+        self.stored_messages = messages
+        self.stored_bytes = size
+        self.ready.restore(messages, size, first, last, redelivered)
+        # Clients that get before anybody consumed should not wait for the first page each time.
+        self.last_delivered = redelivered
+
+    def delivered_up_to(self) -> int:
+        return int(self.last_delivered)

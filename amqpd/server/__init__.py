@@ -1,0 +1,1 @@
+"""The asynchronous edge: sockets, tasks, the store thread, timers, signals, the command line."""

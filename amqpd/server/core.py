@@ -1,0 +1,89 @@
+"""The broker with its users and its store, without sockets: what a server and the offline command line both open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from amqpd.auth import passwords
+from amqpd.auth.attempt import VerifiedPasswords
+from amqpd.auth.users import Users
+from amqpd.broker.batch import Definition
+from amqpd.broker.broker import Broker
+from amqpd.broker.registry import Registry
+from amqpd.features import builtin
+from amqpd.server.administration import Live
+from amqpd.server.settings import Settings
+from amqpd.store.reader import SqliteReader
+from amqpd.store.sqlite import SqliteStore
+
+SHARD = "main"
+FILE_NAME = "amqpd.db"
+
+
+@dataclass
+class Core:
+    """``live`` is None when only the files are open."""
+
+    broker: Broker
+    users: Users
+    store: SqliteStore
+    reader: SqliteReader
+    live: Live | None = None
+
+    def commit(self) -> None:
+        """Write everything that is open, waiting for the disk. Raises StoreError."""
+        while (batch := self.broker.take_batch()) is not None:
+            self.store.commit(batch)
+            self.broker.batch_committed()
+
+
+def open_store(settings: Settings) -> tuple[SqliteStore, SqliteReader, Broker, Users]:
+    """Claim the data directory and restore what it holds. Raises StoreError."""
+    directory = Path(settings.store.data_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    store = SqliteStore(directory / FILE_NAME)
+    opened = store.open(SHARD, f"amqpd pid {os.getpid()}")
+    reader = store.reader()
+    registry = Registry()
+    builtin.register(registry)
+    broker = Broker(registry, opened.next_message_id, opened.last_batch)
+
+    def define(definition: Definition) -> None:
+        broker.journal.define(definition)
+        broker.revision.value += 1
+
+    users = Users(define, settings.auth.loopback_users, VerifiedPasswords(os.urandom(32)))
+    summary = reader.summary()
+    for definition in summary.definitions:
+        users.apply(definition)
+    broker.restore(summary, opened.clean)
+    if not broker.vhosts:
+        make_defaults(broker, users, settings)
+    return store, reader, broker, users
+
+
+def make_defaults(broker: Broker, users: Users, settings: Settings) -> None:
+    """The first vhost, user and permissions of a new store."""
+    auth = settings.auth
+    broker.create_vhost(auth.default_vhost, "Default virtual host")
+    hashed = passwords.create(auth.default_pass.encode(), os.urandom(16))
+    users.add_user(auth.default_user, hashed, passwords.SCRYPT, auth.default_user_tags)
+    configure, write, read = auth.default_permissions
+    users.set_permissions(auth.default_user, auth.default_vhost, configure, write, read)
+
+
+@contextmanager
+def open_core(settings: Settings) -> Iterator[Core]:
+    """For the command line while no broker runs. Raises StoreError, StoreUnavailable when one does."""
+    store, reader, broker, users = open_store(settings)
+    try:
+        core = Core(broker, users, store, reader)
+        core.commit()
+        yield core
+    finally:
+        reader.close()
+        store.close(True)

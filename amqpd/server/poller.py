@@ -1,0 +1,215 @@
+"""All sockets of the broker in one task.
+
+trio watches one file descriptor, that of an epoll set in which all sockets lie. When it becomes readable, every socket
+that has input is read once, then one turn runs for all of them, then every outbox is sent. So a turn's cost is shared
+by all connections that had something to say, an idle connection costs neither a task nor a wake-up, and no
+connection is read more often than the others.
+
+What comes from elsewhere (a committed batch, a page, a password that was checked, a deadline) is handed in through
+``turn``, which does the same without reading.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from amqpd.server.links import Accepted, Link
+from amqpd.session.environment import Environment
+
+if TYPE_CHECKING:
+    from amqpd.auth.backend import Attempt
+    from amqpd.broker.batch import Batch
+    from amqpd.broker.shard import PageRequest
+    from amqpd.session.connection import Connection
+
+EVENTS_MAX = 512
+ACCEPTS_MAX = 64  # of one listener at a time
+ROUNDS_MAX = 16  # rounds before other tasks run
+
+
+class Listener:
+    """A listening socket; ``context`` gives the TLS context new connections use, or None."""
+
+    def __init__(self, sock: socket.socket, context: Callable[[], ssl.SSLContext] | None) -> None:
+        self.sock = sock
+        self.context = context
+
+
+def now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+class Poller:
+    """``commit``, ``load`` and ``check``: where batches, page requests and passwords go; all return at once."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        accepted: Accepted,
+        commit: Callable[[Batch], None],
+        load: Callable[[PageRequest], None],
+        check: Callable[[Connection, Attempt], None],
+        proxied: bool = False,
+        connection_max: int = -1,
+        layer_timeout_ms: int = 5000,
+    ) -> None:
+        self.environment = environment
+        self.broker = environment.broker
+        self.accepted = accepted
+        self.commit = commit
+        self.load = load
+        self.check = check
+        self.proxied = proxied
+        self.connection_max = connection_max
+        self.layer_timeout_ms = layer_timeout_ms
+        self.epoll = select.epoll()
+        self.links: dict[int, Link] = {}
+        self.listeners: dict[int, Listener] = {}
+        self.numbers = 0
+        self.broker.now = now_ms()
+        self._deadline_changed = trio.Event()
+        self._next_deadline = 0
+
+    def new_number(self) -> int:
+        self.numbers += 1
+        return self.numbers
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            await trio.lowlevel.wait_readable(self.epoll.fileno())
+            for _ in range(ROUNDS_MAX):
+                events = self.epoll.poll(0, EVENTS_MAX)
+                if not events and not self.broker.busy():
+                    break
+                self._handle(events)
+
+    async def run_timers(self) -> None:
+        """Wake the core at its deadlines until cancelled."""
+        while True:
+            self._deadline_changed = trio.Event()
+            self._next_deadline = self.broker.next_deadline()
+            wait = (self._next_deadline - now_ms()) / 1000 if self._next_deadline else float("inf")
+            with trio.move_on_after(max(wait, 0)):
+                await self._deadline_changed.wait()
+            self.broker.now = now_ms()
+            self.broker.tick(self.broker.now)
+            self.turn()
+
+    def _handle(self, events: list[tuple[int, int]]) -> None:
+        self.broker.now = now_ms()
+        for fd, mask in events:
+            link = self.links.get(fd)
+            if link is None:
+                self._accept(fd)
+                continue
+            if mask & select.EPOLLOUT:
+                link.push()
+            if mask & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and not link.closed:
+                link.readable()
+        self._turn()
+
+    def turn(self) -> None:
+        """Something was handed to the broker: let it decide, and send what it has to say."""
+        self.broker.now = now_ms()
+        self._turn()
+        # A consumer may have been waiting for its outbox only; without input nobody else comes by.
+        rounds = 0
+        while self.broker.busy() and rounds < ROUNDS_MAX:
+            self._turn()
+            rounds += 1
+        if self.broker.busy():
+            trio.lowlevel.current_trio_token().run_sync_soon(self.turn, idempotent=True)
+
+    def _turn(self) -> None:
+        broker = self.broker
+        broker.run_turn()
+        self._flush()
+        batch = broker.take_batch()
+        if batch is not None:
+            self.commit(batch)
+        for request in broker.take_page_requests():
+            self.load(request)
+        if self.environment.logins:
+            logins = self.environment.logins
+            self.environment.logins = []
+            for connection, attempt in logins:
+                self.check(connection, attempt)
+        self._flush()
+        deadline = broker.next_deadline()
+        if deadline and (not self._next_deadline or deadline < self._next_deadline):
+            self._deadline_changed.set()
+
+    def _flush(self) -> None:
+        broker = self.broker
+        if not broker.outboxes:
+            return
+        outboxes = list(broker.outboxes)
+        broker.outboxes.clear()
+        for outbox in outboxes:
+            link = outbox.link
+            if isinstance(link, Link):
+                link.flush()
+
+    # Listeners
+
+    def listen(self, listener: Listener) -> None:
+        listener.sock.setblocking(False)
+        self.listeners[listener.sock.fileno()] = listener
+        self.epoll.register(listener.sock.fileno(), select.EPOLLIN)
+
+    def stop_listening(self) -> None:
+        for fd, listener in self.listeners.items():
+            self.epoll.unregister(fd)
+            listener.sock.close()
+        self.listeners.clear()
+
+    def _accept(self, fd: int) -> None:
+        listener = self.listeners.get(fd)
+        if listener is None:
+            return
+        for _ in range(ACCEPTS_MAX):
+            try:
+                sock, _ = listener.sock.accept()
+            except OSError:
+                # Nobody left, or no descriptor left for anybody: those who wait in the backlog go on waiting.
+                return
+            if 0 <= self.connection_max <= len(self.links):
+                sock.close()
+                continue
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            context = listener.context() if listener.context is not None else None
+            try:
+                link = Link(self, sock, context, self.proxied, self.accepted)
+            except OSError:
+                sock.close()  # gone before it was there
+                continue
+            self.links[link.fd] = link
+            self.watch(link, True, False)
+
+    # Links
+
+    def watch(self, link: Link, reading: bool, writing: bool) -> None:
+        """Watch a link's socket for input, for room, or (neither) only for its end."""
+        interest = (select.EPOLLIN if reading else 0) | (select.EPOLLOUT if writing else 0)
+        if interest == link.interest or link.closed:
+            return
+        if link.interest >= 0:
+            self.epoll.modify(link.fd, interest)
+        else:
+            self.epoll.register(link.fd, interest)
+        link.interest = interest
+
+    def forget(self, link: Link) -> None:
+        if link.interest >= 0:
+            self.epoll.unregister(link.fd)
+            link.interest = -1
+        self.links.pop(link.fd, None)

@@ -1,0 +1,1 @@
+"""Connections and channels as synchronous machines: bytes in, bytes out, no IO."""

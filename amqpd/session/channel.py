@@ -1,0 +1,501 @@
+"""A channel: publishes in, deliveries out, settlements. Hot.
+
+A message's way begins here: ``publish_method`` finds the route (remembered for the same exchange and key as long as
+topology and permissions stand), ``content_header`` and ``content_body`` gather the content, ``_complete`` checks what
+its properties ask for and hands the message to the queues. Everything that is not on that way lives in the
+``*_methods`` modules, one function for each method.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, final
+
+from mypy_extensions import i64
+
+from amqpd.auth.permissions import WRITE
+from amqpd.broker.exchange import Exchange
+from amqpd.broker.journal import CommitPort
+from amqpd.broker.message import Address, Entry, Message
+from amqpd.broker.queue import ChannelPort, Consumer, Queue
+from amqpd.broker.router import Route
+from amqpd.broker.vhost import VHost
+from amqpd.session.confirms import Confirms
+from amqpd.session.prefetch import Prefetch
+from amqpd.session.unacked import Unacked
+from amqpd.spec.constants import (
+    BASIC_ACK,
+    BASIC_CANCEL,
+    BASIC_NACK,
+    BASIC_PUBLISH,
+    BASIC_REJECT,
+    BASIC_RETURN,
+    CLASS_BASIC,
+    NO_ROUTE,
+    REPLY_NAMES,
+    TX_COMMIT_OK,
+)
+from amqpd.spec.errors import (
+    AccessRefused,
+    FrameError,
+    NotFound,
+    NotImplementedByBroker,
+    PreconditionFailed,
+    UnexpectedFrame,
+)
+from amqpd.wire.basic import IMMEDIATE, MANDATORY, publish_fields, settlement_tag
+from amqpd.wire.content import ContentHeader, header_from_properties, with_reply_to
+from amqpd.wire.methods import ArgumentReader, MethodWriter
+
+if TYPE_CHECKING:
+    from amqpd.session.connection import Connection
+    from amqpd.session.transaction import Transaction
+
+# Routes a channel remembers; a publisher with more keys than this has them looked up again.
+ROUTES_MAX = 4096
+
+_METHOD: Final = 0
+_HEADER: Final = 1
+_BODY: Final = 2
+
+REPLY_TO: Final = b"amq.rabbitmq.reply-to"
+
+
+@final
+class Commits(CommitPort):
+    """Tells a channel of commits. (A class has one native base: the channel is a ChannelPort already.)"""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel: Channel = channel
+        self.batch: i64 = -1  # the open batch it is registered with
+
+    def batch_committed(self, number: i64) -> None:
+        self.channel.batch_committed(number)
+
+
+@final
+class Channel(ChannelPort):
+    """``last_queue``: name of the queue declared last, for methods that give none.
+
+    ``closing``: channel.close was sent; frames are dropped until close-ok.
+    ``flowing``: cleared by channel.flow(false), which pauses deliveries.
+    """
+
+    def __init__(self, connection: Connection, number: i64, vhost: VHost) -> None:
+        self.connection: Connection = connection
+        self.number: i64 = number
+        self.vhost: VHost = vhost
+        self.broker = connection.environment.broker
+        self.journal = vhost.shard.journal
+        self.outbox = connection.outbox
+        self.closing: bool = False
+        self.closed: bool = False
+        self.flowing: bool = True
+        self.last_queue: str = ""
+        self.consumers: dict[str, Consumer] = {}
+        self.prefetch: Prefetch = Prefetch()
+        self.unacked: Unacked = Unacked()
+        self.delivery_tag: i64 = 0
+        self.confirms: Confirms = Confirms()
+        self.commits: Commits = Commits(self)
+        self.confirms_due: bool = False
+        self.transaction: Transaction | None = None
+        self.committing: i64 = 0  # batch that tx.commit-ok waits for
+        self.reply_queue: Queue | None = None
+        self.max_message_size: i64 = connection.environment.max_message_size
+        # Content on its way in.
+        self.expects: i64 = _METHOD
+        self.routes: dict[bytes, Route] = {}
+        self.routes_revision: i64 = -1
+        self.route: Route | None = None
+        self.header: ContentHeader | None = None
+        self.pieces: list[bytes] = []
+        self.body_left: i64 = 0
+
+    # Publishing
+
+    def publish_method(self, buffer: bytes, start: i64, end: i64) -> None:
+        """basic.publish; ``start`` is behind the method id."""
+        if self.expects != _METHOD:
+            raise self._unexpected_method()
+        arguments = buffer[start:end]
+        if self.routes_revision != self.broker.revision.value:
+            self.routes.clear()
+            self.routes_revision = self.broker.revision.value
+        route = self.routes.get(arguments)
+        if route is None:
+            route = self._find_route(arguments)
+        self.route = route
+        self.expects = _HEADER
+
+    def _find_route(self, arguments: bytes) -> Route:
+        exchange_name, routing_key, bits, wire = publish_fields(arguments)
+        if bits & IMMEDIATE:
+            raise NotImplementedByBroker("immediate=true", BASIC_PUBLISH)
+        self.check_permission(WRITE, "exchange", exchange_name, BASIC_PUBLISH)
+        exchange = self.vhost.exchanges.get(exchange_name)
+        if exchange is None:
+            raise NotFound(f"no exchange '{exchange_name}' in vhost '{self.vhost.name}'", BASIC_PUBLISH)
+        if exchange.internal:
+            raise AccessRefused(
+                f"cannot publish to internal exchange '{exchange_name}' in vhost '{self.vhost.name}'",
+                BASIC_PUBLISH,
+            )
+        self.check_topic(exchange, routing_key, WRITE, BASIC_PUBLISH)
+        route = Route(Address(exchange_name, routing_key, wire), exchange, (bits & MANDATORY) != 0)
+        route.queues = self.broker.router.route(self.vhost, route, [routing_key], _NO_HEADER)
+        if route.cacheable:
+            if len(self.routes) >= ROUTES_MAX:
+                self.routes.clear()
+            self.routes[arguments] = route
+        return route
+
+    def content_header(self, buffer: bytes, start: i64, end: i64) -> None:
+        """A content header frame."""
+        if self.expects != _HEADER:
+            if self.expects == _BODY:
+                raise UnexpectedFrame(
+                    "expected content body, got non content body frame instead", BASIC_PUBLISH
+                )
+            raise UnexpectedFrame("expected method frame, got non method frame instead", 0)
+        payload = buffer[start:end]
+        header = self.header
+        if header is None or header.payload != payload:
+            if end - start < 14:
+                raise FrameError("content header is cut short", 0)
+            class_id = payload[0] * 256 + payload[1]
+            if class_id != CLASS_BASIC:
+                raise UnexpectedFrame(
+                    f"expected content header for class 60, got one for class {class_id} instead",
+                    BASIC_PUBLISH,
+                )
+            header = ContentHeader(payload)
+            self.header = header
+        size = header.body_size
+        if size < 0 or size > self.max_message_size:
+            self.expects = _METHOD
+            raise PreconditionFailed(
+                f"message size {int(size) & 0xFFFFFFFFFFFFFFFF} is larger than configured max size "
+                f"{self.max_message_size}",
+                BASIC_PUBLISH,
+            )
+        if self.broker.alarm:
+            self.connection.publishes_under_alarm()
+        if size == 0:
+            self._complete(b"")
+        else:
+            self.body_left = size
+            self.expects = _BODY
+
+    def content_body(self, buffer: bytes, start: i64, end: i64) -> None:
+        """A content body frame; an empty one in the middle is no error."""
+        if self.expects != _BODY:
+            if self.expects == _HEADER:
+                raise UnexpectedFrame(
+                    "expected content header for class 60, got non content header frame instead",
+                    BASIC_PUBLISH,
+                )
+            raise UnexpectedFrame("expected method frame, got non method frame instead", 0)
+        left = self.body_left - (end - start)
+        if left < 0:
+            raise FrameError("content body frame exceeds remaining content size", BASIC_PUBLISH)
+        piece = buffer[start:end]
+        self.body_left = left
+        if left:
+            self.pieces.append(piece)
+        elif self.pieces:
+            self.pieces.append(piece)
+            body = b"".join(self.pieces)
+            self.pieces = []
+            self._complete(body)
+        else:
+            self._complete(piece)
+
+    def _unexpected_method(self) -> UnexpectedFrame:
+        if self.expects == _HEADER:
+            return UnexpectedFrame(
+                "expected content header for class 60, got non content header frame instead", BASIC_PUBLISH
+            )
+        return UnexpectedFrame("expected content body, got non content body frame instead", BASIC_PUBLISH)
+
+    def _complete(self, body: bytes) -> None:
+        """The content is whole: route it."""
+        self.expects = _METHOD
+        route = self.route
+        header = self.header
+        assert route is not None and header is not None
+        queues = route.queues
+        if header.checked:
+            keys = self._check_properties(route, header)
+            stripped = self.broker.router.stripped(self._reply_to_rewritten(header))
+            if keys or not route.cacheable:
+                keys.insert(0, route.address.routing_key)
+                queues = self.broker.router.route(self.vhost, route, keys, header)
+            header = stripped
+        elif not route.cacheable:
+            queues = self.broker.router.route(self.vhost, route, [route.address.routing_key], header)
+        message = Message(route.address, header, body)
+        if self.transaction is not None:
+            self.transaction.publish(message, queues, route.mandatory)
+        else:
+            self.publish(message, queues, route.mandatory)
+
+    def publish(self, message: Message, queues: list[Queue], mandatory: bool) -> None:
+        """Hand a message to its queues; return it when there are none and it is mandatory."""
+        accepted = True
+        for queue in queues:
+            if not queue.publish(message):
+                accepted = False
+        if mandatory and not queues:
+            self._return(message)
+        if self.confirms.enabled:
+            self._await_confirm(message, not accepted)
+
+    def _await_confirm(self, message: Message, refused: bool) -> None:
+        confirms = self.confirms
+        if message.holders:
+            number = self.journal.number
+            confirms.add(number, refused)
+            if self.commits.batch != number:
+                self.commits.batch = number
+                self.journal.waiting.append(self.commits)
+        else:
+            confirms.add(0, refused)
+            if not self.confirms_due:
+                self.confirms_due = True
+                self.connection.confirms_due.append(self)
+
+    def release_confirms(self) -> None:
+        """End of an input: what needs no commit is confirmed now."""
+        self.confirms_due = False
+        if not self.closing and not self.closed:
+            self.confirms.release(self.journal.committed, self.outbox, self.number)
+
+    def batch_committed(self, number: i64) -> None:
+        if self.closing or self.closed:
+            return
+        if self.confirms.enabled:
+            self.confirms.release(number, self.outbox, self.number)
+        if self.committing and self.committing <= number:
+            self.committing = 0
+            self.send(MethodWriter(TX_COMMIT_OK))
+
+    def _return(self, message: Message) -> None:
+        """basic.return: before the confirm of the same publish, which is positive all the same."""
+        address = message.address
+        writer = MethodWriter(BASIC_RETURN).short(NO_ROUTE).shortstr(REPLY_NAMES[NO_ROUTE])
+        self.send(writer.shortstr(address.exchange).shortstr(address.routing_key))
+        self.outbox.content(self.number, message.header.payload, message.body)
+
+    def _check_properties(self, route: Route, header: ContentHeader) -> list[str]:
+        """What the properties ask for, in RabbitMQ's order; returns the further routing keys of CC and BCC.
+
+        Raises PreconditionFailed (406) and AccessRefused (403), which close the channel.
+        """
+        if header.reply_to == REPLY_TO and self.reply_queue is None:
+            raise PreconditionFailed("fast reply consumer does not exist", BASIC_PUBLISH)
+        if header.expiration is not None:
+            check_expiration(header.expiration)
+        keys: list[str] = []
+        if header.headers is not None:
+            keys = self.broker.router.extra_keys(header)
+            for key in keys:
+                self.check_topic(route.exchange, key, WRITE, BASIC_PUBLISH)
+        if header.user_id is not None:
+            self.connection.check_user_id(header.user_id)
+        return keys
+
+    def _reply_to_rewritten(self, header: ContentHeader) -> ContentHeader:
+        """Direct reply-to: the pseudo-queue's name becomes the name of this channel's reply queue."""
+        if header.reply_to == REPLY_TO and self.reply_queue is not None:
+            return with_reply_to(header, self.reply_queue.name.encode())
+        return header
+
+    # Delivering
+
+    def can_take(self, consumer: Consumer) -> bool:
+        if not self.flowing or self.closing or self.closed:
+            return False
+        if not consumer.no_ack and not self.prefetch.allows(consumer):
+            return False
+        if self.outbox.full():
+            self.connection.starved = True
+            return False
+        return True
+
+    def deliver(self, consumer: Consumer, entry: Entry) -> None:
+        tag = self.delivery_tag + 1
+        self.delivery_tag = tag
+        if not consumer.no_ack:
+            entry.delivery_tag = tag
+            entry.consumer = consumer
+            consumer.unacked += 1
+            self.prefetch.in_flight += 1
+            self.unacked.add(entry)
+        message = entry.message
+        self.outbox.deliver(
+            self.number,
+            consumer.tag_wire,
+            tag,
+            entry.redelivered,
+            message.address.wire,
+            message.header.payload,
+            message.body,
+        )
+
+    def consumer_cancelled(self, consumer: Consumer) -> None:
+        if self.closed or self.consumers.get(consumer.tag) is not consumer:
+            return
+        del self.consumers[consumer.tag]
+        if self.connection.hears_cancel and not self.closing:
+            self.send(MethodWriter(BASIC_CANCEL).shortstr(consumer.tag).octet(1))
+
+    def resume_consumers(self) -> None:
+        """Something that held consumers back is gone: flow, outbox or the channel's prefetch."""
+        for consumer in self.consumers.values():
+            if consumer.waiting:
+                consumer.queue.resume(consumer)
+
+    # Settling
+
+    def settlement(self, method: i64, buffer: bytes, at: i64, end: i64) -> None:
+        """basic.ack, basic.nack, basic.reject; ``at`` is behind the method id."""
+        if self.expects != _METHOD:
+            raise self._unexpected_method()
+        tag = settlement_tag(method, buffer, at, end)
+        bits = i64(buffer[at + 8])
+        if method == BASIC_ACK:
+            self._settle(tag, (bits & 1) != 0, True, False, BASIC_ACK)
+        elif method == BASIC_NACK:
+            self._settle(tag, (bits & 1) != 0, False, (bits & 2) != 0, BASIC_NACK)
+        else:
+            self._settle(tag, False, False, (bits & 1) != 0, BASIC_REJECT)
+
+    def _settle(self, tag: i64, multiple: bool, acked: bool, requeued: bool, method: int) -> None:
+        if multiple:
+            entries = self.unacked.take_up_to(tag)
+            if entries is None:
+                raise PreconditionFailed(f"unknown delivery tag {tag}", method)
+        else:
+            entry = self.unacked.take(tag)
+            if entry is None:
+                raise PreconditionFailed(f"unknown delivery tag {tag}", method)
+            if acked and self.transaction is None:
+                entry.queue.settle(entry)
+                self._credit(entry)
+                return
+            entries = [entry]
+        if self.transaction is not None:
+            self.transaction.settle(entries, acked, requeued)
+        else:
+            self.settle_entries(entries, acked, requeued)
+
+    def settle_entries(self, entries: list[Entry], acked: bool, requeued: bool) -> None:
+        """Entries taken from ``unacked``: done with, refused, or back to their queues."""
+        for entry in entries:
+            self._credit(entry)
+            if acked:
+                entry.queue.settle(entry)
+            elif requeued:
+                entry.queue.requeue(entry)
+            else:
+                entry.queue.reject(entry)
+
+    def _credit(self, entry: Entry) -> None:
+        """One less in flight: whoever waited for that may go on."""
+        consumer = entry.consumer
+        if consumer is None:
+            return
+        consumer.unacked -= 1
+        self.prefetch.in_flight -= 1
+        entry.consumer = None
+        if consumer.waiting:
+            consumer.queue.resume(consumer)
+        elif self.prefetch.per_channel:
+            self.resume_consumers()
+
+    def requeue_all(self) -> None:
+        """Everything in flight goes back to its queue."""
+        entries = self.unacked.take_up_to(0)
+        if entries:
+            self.settle_entries(entries, False, True)
+
+    # The rest
+
+    def method(self, method: i64, buffer: bytes, start: i64, end: i64) -> bool:
+        """Any other method; False when it is none a client may send."""
+        handler = self.connection.environment.handlers.get(int(method))
+        if handler is None:
+            return False
+        if self.expects != _METHOD:
+            raise self._unexpected_method()
+        handler(self, ArgumentReader(int(method), buffer[start:end]))
+        return True
+
+    def send(self, writer: MethodWriter) -> None:
+        self.outbox.write(writer.frame(int(self.number)))
+
+    def check_permission(self, kind: int, what: str, name: str, method: int) -> None:
+        """Raises AccessRefused (403) unless the user may configure, write or read ``name``."""
+        connection = self.connection
+        asked = name if name or what != "exchange" else "amq.default"
+        if not connection.environment.backend.may(connection.user.name, self.vhost.name, asked, kind):
+            raise AccessRefused(
+                f"access to {what} '{asked}' in vhost '{self.vhost.name}' refused for user '{connection.user.name}'",
+                method,
+            )
+
+    def check_topic(self, exchange: Exchange, key: str, kind: int, method: int) -> None:
+        """Raises AccessRefused (403) unless topic permissions allow ``key``; only topic exchanges have them."""
+        if exchange.kind != "topic":
+            return
+        user = self.connection.user.name
+        if not self.connection.environment.backend.may_topic(user, self.vhost.name, exchange.name, key, kind):
+            raise AccessRefused(
+                f"access to topic '{key}' in exchange '{exchange.name}' in vhost '{self.vhost.name}' "
+                f"refused for user '{user}'",
+                method,
+            )
+
+    def terminate(self) -> None:
+        """The channel ends: consumers go, what is in flight goes back, an open transaction is forgotten."""
+        if self.closed:
+            return
+        self.closed = True
+        consumers = list(self.consumers.values())
+        self.consumers.clear()
+        for consumer in consumers:
+            if not consumer.queue.deleted:
+                consumer.cancelled = True
+        if self.transaction is not None:
+            self.transaction.rollback()
+        self.requeue_all()
+        for consumer in consumers:
+            self.vhost.lost_consumer(consumer)
+        if self.reply_queue is not None:
+            self.vhost.reply_queues.pop(self.reply_queue.name, None)
+            self.reply_queue.dispose()
+        self.pieces = []
+        self.routes.clear()
+
+
+_NO_HEADER: Final = header_from_properties(b"\x00\x00", 0)
+
+
+def check_expiration(octets: bytes) -> None:
+    """Raises PreconditionFailed (406) unless it is a decimal number of milliseconds, with Erlang's words."""
+    text = octets.decode("utf-8", "replace")
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    count = 0
+    while count < len(digits) and digits[count] in "0123456789":
+        count += 1
+    fault = ""
+    if count == 0:
+        fault = "no_integer"
+    elif count < len(digits):
+        fault = f'{{leftover_string,"{digits[count:]}"}}'
+    elif int(text) < 0:
+        fault = f"{{value_negative,{int(text)}}}"
+    elif int(text) > 315360000000:
+        fault = f"{{value_too_large,{int(text)}}}"
+    if fault:
+        raise PreconditionFailed(f"invalid expiration '{text}': {fault}", BASIC_PUBLISH)

@@ -1,0 +1,248 @@
+"""Every ``x-`` argument the broker knows, one row each; validation and redeclare checks read the rows.
+
+A value is a (type octet, value) pair, as a field table holds it. Error texts are RabbitMQ 3.10.8's, seen live
+(interop/conformance/test_queue.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from amqpd.spec.errors import PreconditionFailed
+
+Typed = tuple[str, object]
+
+INT: Final = "int"
+TEXT: Final = "longstr"
+BOOL: Final = "bool"
+
+MILLISECONDS_MAX: Final = 315_360_000_000  # ten years; RabbitMQ's limit of every duration
+
+# Erlang's names of field types: they stand in RabbitMQ's error texts.
+TYPE_NAMES: Final[dict[str, str]] = {
+    "b": "byte",
+    "B": "unsignedbyte",
+    "s": "short",
+    "u": "unsignedshort",
+    "I": "signedint",
+    "i": "unsignedint",
+    "l": "long",
+    "L": "long",
+    "f": "float",
+    "d": "double",
+    "D": "decimal",
+    "S": "longstr",
+    "t": "bool",
+    "T": "timestamp",
+    "A": "array",
+    "F": "table",
+    "V": "void",
+    "x": "binary",
+}
+INTEGER_TYPES: Final = frozenset("bBsuIilL")
+
+
+class Argument(NamedTuple):
+    """One argument.
+
+    ``maximum`` 0 means none. ``values``: the only texts allowed, empty for any. ``refusal``: RabbitMQ's words for
+    a text outside ``values``, with ``{}`` for the text. ``above``: its word for a number above ``maximum``.
+    """
+
+    name: str
+    kind: str
+    minimum: int = 0
+    maximum: int = 0
+    values: tuple[str, ...] = ()
+    refusal: str = ""
+    above: str = "value_too_large"
+    needs: str = ""
+    doc: str = ""
+
+
+QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {
+    row.name: row
+    for row in (
+        Argument(
+            "x-expires", INT, 1, MILLISECONDS_MAX, doc="Delete the queue when unused for this long, ms."
+        ),
+        Argument("x-message-ttl", INT, 0, MILLISECONDS_MAX, doc="Longest stay of a message, ms."),
+        Argument("x-max-length", INT, doc="Most ready messages the queue keeps."),
+        Argument("x-max-length-bytes", INT, doc="Most octets of ready bodies the queue keeps."),
+        Argument("x-max-priority", INT, 0, 255, above="max_value_exceeded", doc="Number of priority levels."),
+        Argument(
+            "x-overflow",
+            TEXT,
+            values=("drop-head", "reject-publish", "reject-publish-dlx"),
+            refusal="invalid_overflow",
+            doc="What a full queue does.",
+        ),
+        Argument("x-dead-letter-exchange", TEXT, doc="Where dead letters go."),
+        Argument(
+            "x-dead-letter-routing-key",
+            TEXT,
+            needs="x-dead-letter-exchange",
+            refusal="routing_key_but_no_dlx_defined",
+            doc="Their routing key, instead of their own.",
+        ),
+        Argument("x-single-active-consumer", BOOL, doc="One consumer at a time."),
+        Argument(
+            "x-queue-type",
+            TEXT,
+            values=("classic",),
+            refusal="\"unsupported queue type '{}'\"",
+            doc="The queue's type.",
+        ),
+        Argument(
+            "x-queue-mode",
+            TEXT,
+            values=("default", "lazy"),
+            refusal="\"unsupported queue mode '{}'\"",
+            doc="Accepted and without effect: every queue pages.",
+        ),
+        Argument("x-queue-version", INT, 1, 2, doc="Accepted and without effect."),
+        Argument("x-queue-leader-locator", TEXT, doc="Accepted and without effect: there is one node."),
+    )
+}
+
+# Arguments of other queue types: on a classic queue RabbitMQ refuses them rather than ignore them.
+FOREIGN_QUEUE_ARGUMENTS: Final = frozenset(
+    (
+        "x-delivery-limit",
+        "x-max-in-memory-length",
+        "x-max-in-memory-bytes",
+        "x-quorum-initial-group-size",
+        "x-dead-letter-strategy",
+        "x-max-age",
+        "x-stream-max-segment-size-bytes",
+        "x-stream-filter-size-bytes",
+        "x-initial-cluster-size",
+    )
+)
+
+# The only exchange argument that redeclaring compares.
+ALTERNATE_EXCHANGE: Final = "alternate-exchange"
+
+# RabbitMQ checks these two with other words than the rest.
+_TYPE_CHECKED: Final = frozenset(("x-dead-letter-exchange", ALTERNATE_EXCHANGE))
+
+
+def described(value: object) -> str:
+    """A value as RabbitMQ writes it between quotes."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value)
+
+
+def check_queue_arguments(arguments: Mapping[str, Typed], name: str, vhost: str) -> None:
+    """Raises PreconditionFailed (406, closes the channel) on the first argument that will not do."""
+    for key, value in arguments.items():
+        if key in FOREIGN_QUEUE_ARGUMENTS:
+            raise PreconditionFailed(
+                f"invalid arg '{key}' for queue '{name}' in vhost '{vhost}' of queue type rabbit_classic_queue"
+            )
+        row = QUEUE_ARGUMENTS.get(key)
+        if row is None:
+            continue
+        if key in _TYPE_CHECKED:
+            check_is_text(key, value, "queue", name, vhost)
+            continue
+        fault = _fault(row, value)
+        if not fault and row.needs and row.needs not in arguments:
+            fault = row.refusal
+        if fault:
+            raise PreconditionFailed(f"invalid arg '{key}' for queue '{name}' in vhost '{vhost}': {fault}")
+
+
+def check_is_text(key: str, value: Typed, what: str, name: str, vhost: str) -> None:
+    """Raises PreconditionFailed unless ``value`` is a longstr."""
+    if value[0] != "S":
+        kind = TYPE_NAMES[value[0]]
+        raise PreconditionFailed(
+            f"invalid type '{kind}' for arg '{key}' in {what} '{name}' in vhost '{vhost}'"
+        )
+
+
+def _fault(row: Argument, typed: Typed) -> str:
+    """RabbitMQ's words for what is wrong with a value; empty when nothing is."""
+    kind, value = typed
+    if row.kind == INT:
+        return _integer_fault(row, kind, value)
+    if row.kind == BOOL:
+        return "" if kind == "t" else f"{{unacceptable_type,{TYPE_NAMES[kind]}}}"
+    if kind != "S":
+        return f"{{unacceptable_type,{TYPE_NAMES[kind]}}}"
+    text = described(value)
+    if row.values and text not in row.values:
+        return row.refusal.format(text)
+    return ""
+
+
+def _integer_fault(row: Argument, kind: str, value: object) -> str:
+    if kind not in INTEGER_TYPES or not isinstance(value, int):
+        return f'"expected integer, got {TYPE_NAMES[kind]}"'
+    if row.name == "x-queue-version" and value not in (1, 2):
+        return f"\"unsupported queue version '{value}'\""
+    if value < 0:
+        return f"{{value_negative,{value}}}"
+    if value < row.minimum:
+        return f"{{value_zero,{value}}}"
+    if row.maximum and value > row.maximum:
+        return f"{{{row.above},{value}}}"
+    return ""
+
+
+def check_equivalent_arguments(
+    known: Iterable[str],
+    received: Mapping[str, Typed],
+    current: Mapping[str, Typed],
+    what: str,
+    name: str,
+    vhost: str,
+) -> None:
+    """Raises PreconditionFailed (406) when a known argument differs; integers compare by value.
+
+    ``x-queue-type=classic`` equals its absence.
+    """
+    for key in known:
+        new, old = received.get(key), current.get(key)
+        if key == "x-queue-type":
+            new = None if new is not None and new[1] == b"classic" else new
+            old = None if old is not None and old[1] == b"classic" else old
+        if _same(new, old):
+            continue
+        raise PreconditionFailed(
+            f"inequivalent arg '{key}' for {what} '{name}' in vhost '{vhost}': {_difference(new, old)}"
+        )
+
+
+def _same(new: Typed | None, old: Typed | None) -> bool:
+    if new is None or old is None:
+        return new is old
+    if isinstance(new[1], bool) != isinstance(old[1], bool):
+        return False
+    return new[1] == old[1]
+
+
+def _difference(new: Typed | None, old: Typed | None) -> str:
+    if new is not None and old is not None:
+        return f"received '{described(new[1])}' but current is '{described(old[1])}'"
+    return f"received {_valued(new)} but current is {_valued(old)}"
+
+
+def _valued(typed: Typed | None) -> str:
+    if typed is None:
+        return "none"
+    return f"the value '{described(typed[1])}' of type '{TYPE_NAMES[typed[0]]}'"
+
+
+def check_equivalent(key: str, received: object, current: object, what: str, name: str, vhost: str) -> None:
+    """Raises PreconditionFailed (406) when a property of an existing object differs."""
+    if received != current:
+        raise PreconditionFailed(
+            f"inequivalent arg '{key}' for {what} '{name}' in vhost '{vhost}': "
+            f"received '{described(received)}' but current is '{described(current)}'"
+        )

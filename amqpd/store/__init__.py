@@ -1,0 +1,1 @@
+"""Where sealed batches become durable, and how they are read back."""

@@ -1,0 +1,80 @@
+"""Copying the log back into the database file, off the commit path.
+
+SQLite appends commits to a write-ahead log; a checkpoint copies the log's pages to the database, and a log that is
+copied completely is written from its start again by the next commit.
+
+1. A step runs in a thread and connection of its own and never makes a commit wait, with the exceptions of rule 3.
+2. The log is left alone until ``STEP_BYTES`` were written to it: a page that changed often is then copied once, and
+   a page that was freed and used again is copied once too.
+3. Under steady load a step never finds the log standing still. When a step left little to copy (``REST_BYTES``), or
+   the log is above ``LOG_BYTES_MAX``, the last part is copied with commits held back (``gate``), so that the next one
+   starts the log anew. The first takes a millisecond or two, the second is the answer to a disk that is slower than
+   the publishers.
+4. The log's file keeps its size: writing over blocks that exist makes each later fsync cheaper. It shrinks at close.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Final, NamedTuple, final
+
+from amqpd.store.connection import connect
+from amqpd.store.errors import store_error
+
+STEP_BYTES: Final = 32 << 20
+REST_BYTES: Final = 2 << 20
+LOG_BYTES_MAX: Final = 256 << 20
+
+
+class LogState(NamedTuple):
+    """Octets in the log, and how many of them are not in the database file yet."""
+
+    log_bytes: int
+    rest_bytes: int
+
+
+@final
+class Checkpointer:
+    """Call ``checkpoint_step`` about ten times a second from one thread. ``written`` is fed by the store."""
+
+    def __init__(self, path: Path, gate: threading.Lock) -> None:
+        self._path = path
+        self._gate = gate
+        self._connection: sqlite3.Connection | None = None
+        self._page_size = 0
+        self._seen = 0
+        self.written = 0
+
+    def checkpoint_step(self) -> LogState | None:
+        """Copy what is due; None when nothing was. Raises the store's errors; the next step starts afresh."""
+        written = self.written
+        if written - self._seen < STEP_BYTES:
+            return None
+        try:
+            state = self._copy()
+            if state.rest_bytes <= REST_BYTES or state.log_bytes >= LOG_BYTES_MAX:
+                with self._gate:
+                    written = self.written
+                    state = self._copy()
+        except sqlite3.Error as error:
+            self.close()
+            raise store_error(error, self._path) from error
+        # What could not be copied (a reader was in the way) counts towards the next step.
+        self._seen = written - min(state.rest_bytes, STEP_BYTES)
+        return state
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _copy(self) -> LogState:
+        if self._connection is None:
+            self._connection = connect(self._path)
+            # The pages must be on disk before the log that holds them is written over.
+            self._connection.execute("PRAGMA synchronous = FULL")
+            (self._page_size,) = self._connection.execute("PRAGMA page_size").fetchone()
+        _, pages, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return LogState(pages * self._page_size, (pages - copied) * self._page_size)

@@ -1,0 +1,97 @@
+"""The store contract: what the store thread may ask of a store, and how a store may fail.
+
+Used by the store thread only; every method blocks. No trio, time, thread, socket or SQL type crosses it.
+
+1. A batch is atomic and carries everything its turn decided, definitions too; definitions never go by a side door.
+2. Numbers are dense, commits happen in order, confirms are released in that order.
+3. ``commit(n)`` when ``last_batch == n`` is a no-op: repeating is safe. ``epoch`` and ``last_batch`` are written in
+   the same transaction as the data. A commit whose epoch is not the stored one raises ``StoreFenced`` and writes
+   nothing.
+4. Errors are the five below. Nothing else leaves a store.
+5. A requeue keeps its position and writes nothing. Ids and positions come from above, unique per shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from amqpd.broker.batch import Batch, StoredEntry, Summary
+
+
+class StoreError(Exception):
+    """A store could not do what it was asked."""
+
+
+class StoreFull(StoreError):
+    """No room (disk full, quota): nothing was written; block publishers and commit again later."""
+
+
+class StoreUncertain(StoreError):
+    """The commit may or may not have happened: ``resume`` tells, then repeat or confirm."""
+
+
+class StoreUnavailable(StoreError):
+    """The store does not answer (IO error, read-only, locked): nothing was written; ``resume``, then repeat."""
+
+
+class StoreFenced(StoreError):
+    """Another owner holds the shard: final, this broker must stop."""
+
+
+class StoreCorrupt(StoreError):
+    """The file is damaged or not ours, or its schema is newer than this program: final."""
+
+
+class Opened(NamedTuple):
+    """What opening found.
+
+    ``clean`` says that the last owner released its claim: the redelivered marks are exact. Without it every
+    message found may have been delivered before.
+    """
+
+    epoch: int
+    last_batch: int
+    next_message_id: int
+    clean: bool
+
+
+class Store(Protocol):
+    """The writer. One owner at a time."""
+
+    def open(self, shard: str, owner: str) -> Opened:
+        """Claim the shard: epoch + 1. Raises StoreUnavailable when another process holds it, StoreCorrupt."""
+        ...
+
+    def commit(self, batch: Batch) -> None:
+        """Write ``batch``; when this returns it is durable."""
+        ...
+
+    def renew(self) -> float:
+        """Seconds the claim still holds; ``inf`` where a claim cannot be lost."""
+        ...
+
+    def resume(self) -> int:
+        """After StoreUncertain or StoreUnavailable: reopen what is needed; returns the last committed batch number."""
+        ...
+
+    def close(self, release: bool) -> None:
+        """Close. With ``release`` the claim is given back and the next open is clean."""
+        ...
+
+
+class StoreReader(Protocol):
+    """Reads through its own connection; sees every batch whose commit returned."""
+
+    def summary(self) -> Summary: ...
+
+    def load(self, queue: int, after: int, limit: int, max_bytes: int) -> list[StoredEntry]:
+        """Entries of ``queue`` with a position above ``after``, in order: at most ``limit``, and no more once
+        their bodies exceed ``max_bytes`` (at least one where there is one)."""
+        ...
+
+    def bodies(self, ids: Sequence[int]) -> list[bytes]:
+        """Bodies of the messages ``ids``, in that order; a missing one raises StoreCorrupt."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,257 @@
+"""A store that forgets with the process: for tests and for brokers that need no disk."""
+
+from __future__ import annotations
+
+import math
+import threading
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Sequence
+from typing import final
+
+from amqpd.broker.batch import (
+    KINDS,
+    Batch,
+    Definition,
+    EntryRange,
+    EntryRow,
+    MessageRow,
+    QueueSummary,
+    Scalar,
+    StoredEntry,
+    Summary,
+)
+from amqpd.store.contract import Opened, StoreCorrupt, StoreFenced, StoreUnavailable
+
+_POSITION_MAX = (1 << 63) - 1
+
+
+@final
+class MemoryDisk:
+    """What outlives a ``MemoryStore``: give it to the next one, as a file is found again after a restart."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.shard: str | None = None
+        self.owner: str | None = None
+        self.epoch = 0
+        self.last_batch = 0
+        self.next_id = 1
+        self.clean = True
+        self.definitions: dict[str, dict[tuple[Scalar, ...], dict[str, Scalar]]] = {
+            kind: {} for kind in KINDS
+        }
+        self.depths: dict[int, tuple[int, int]] = {}
+        self.redelivered: dict[int, int] = {}
+        self.durable = _Shelf()
+        self.paged = _Shelf()
+
+
+@final
+class MemoryStore:
+    """The writer. ``disk`` holds the content; without one the store begins empty."""
+
+    def __init__(self, disk: MemoryDisk | None = None) -> None:
+        self.disk = disk if disk is not None else MemoryDisk()
+        self._epoch = 0
+        self._opened = False
+
+    def reader(self) -> MemoryReader:
+        return MemoryReader(self.disk)
+
+    def open(self, shard: str, owner: str) -> Opened:
+        disk = self.disk
+        with disk.lock:
+            if disk.owner is not None:
+                raise StoreUnavailable(f"the store is in use by {disk.owner}")
+            if disk.shard not in (None, shard):
+                raise StoreCorrupt(f"the store holds the shard {disk.shard!r}, not {shard!r}")
+            clean = disk.clean
+            disk.shard, disk.owner, disk.clean = shard, owner, False
+            disk.epoch += 1
+            disk.paged = _Shelf()
+            self._epoch = disk.epoch
+            self._opened = True
+            return Opened(disk.epoch, disk.last_batch, disk.next_id, clean)
+
+    def commit(self, batch: Batch) -> None:
+        disk = self.disk
+        with disk.lock:
+            self._check_owner()
+            if batch.number == disk.last_batch:
+                return
+            assert batch.number == disk.last_batch + 1, "batches are dense"
+            _apply(disk, batch)
+
+    def tidy(self) -> bool:
+        with self.disk.lock:
+            self._check_owner()
+        return False
+
+    def renew(self) -> float:
+        return math.inf
+
+    def resume(self) -> int:
+        with self.disk.lock:
+            self._check_owner()
+            return self.disk.last_batch
+
+    def close(self, release: bool) -> None:
+        with self.disk.lock:
+            if not self._opened:
+                return
+            self._opened = False
+            if self.disk.epoch == self._epoch:
+                self.disk.owner = None
+                self.disk.clean = release
+
+    def _check_owner(self) -> None:
+        if not self._opened:
+            raise StoreUnavailable("the store is not open")
+        if self.disk.epoch != self._epoch:
+            raise StoreFenced("another broker took the store over")
+
+
+@final
+class MemoryReader:
+    """Reads a ``MemoryDisk``; from any thread."""
+
+    def __init__(self, disk: MemoryDisk) -> None:
+        self._disk = disk
+
+    def summary(self) -> Summary:
+        disk = self._disk
+        with disk.lock:
+            definitions = [
+                Definition(kind, False, dict(values))
+                for kind, rows in disk.definitions.items()
+                for values in rows.values()
+            ]
+            queues = [
+                _queue_summary(disk, int(key[0] or 0)) for key in sorted(disk.definitions["queue"], key=repr)
+            ]
+            return Summary(definitions, sorted(queues))
+
+    def load(self, queue: int, after: int, limit: int, max_bytes: int) -> list[StoredEntry]:
+        page: list[StoredEntry] = []
+        size = 0
+        with self._disk.lock:
+            durable, paged = self._disk.durable, self._disk.paged
+            found = [(position, durable) for position in durable.next_positions(queue, after, limit)]
+            found += [(position, paged) for position in paged.next_positions(queue, after, limit)]
+            found.sort(key=lambda item: item[0])
+            for position, shelf in found[:limit]:
+                page.append(shelf.stored(queue, position))
+                size += len(page[-1].body)
+                if size > max_bytes:
+                    break
+        return page
+
+    def bodies(self, ids: Sequence[int]) -> list[bytes]:
+        with self._disk.lock:
+            bodies: list[bytes] = []
+            for message in ids:
+                row = self._disk.durable.messages.get(message) or self._disk.paged.messages.get(message)
+                if row is None:
+                    raise StoreCorrupt(f"message {message} is missing")
+                bodies.append(row[4])
+            return bodies
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@final
+class _Shelf:
+    """Messages and the entries that refer to them."""
+
+    def __init__(self) -> None:
+        self.messages: dict[int, MessageRow] = {}
+        self.queues: dict[int, list[int]] = {}
+        self.flags: dict[tuple[int, int], int] = {}
+        self.holders: dict[int, int] = {}
+
+    def put(self, messages: Iterable[MessageRow], entries: Iterable[EntryRow]) -> None:
+        for message in messages:
+            self.messages.setdefault(message[0], message)
+        for queue, position, flags in entries:
+            assert (queue, position) not in self.flags, "an entry is put once"
+            self.flags[queue, position] = flags
+            insort(self.queues.setdefault(queue, []), position)
+            self.holders[position] = self.holders.get(position, 0) + 1
+
+    def take(self, ranges: Iterable[EntryRange]) -> list[int]:
+        """Remove the entries inside ``ranges``; returns their positions."""
+        taken: list[int] = []
+        for queue, first, last in ranges:
+            positions = self.queues.get(queue, [])
+            low, high = bisect_left(positions, first), bisect_right(positions, last)
+            for position in positions[low:high]:
+                del self.flags[queue, position]
+                self.holders[position] -= 1
+                taken.append(position)
+            del positions[low:high]
+            if not positions:
+                self.queues.pop(queue, None)
+        return taken
+
+    def release(self, ids: Iterable[int]) -> None:
+        """Remove the messages among ``ids`` that no entry refers to."""
+        for message in ids:
+            if not self.holders.get(message):
+                self.holders.pop(message, None)
+                self.messages.pop(message, None)
+
+    def next_positions(self, queue: int, after: int, limit: int) -> list[int]:
+        positions = self.queues.get(queue, [])
+        low = bisect_right(positions, after)
+        return positions[low : low + limit]
+
+    def stored(self, queue: int, position: int) -> StoredEntry:
+        row = self.messages.get(position)
+        if row is None:
+            raise StoreCorrupt(f"entry {position} of queue {queue} refers to a message that is missing")
+        return StoredEntry(position, self.flags[queue, position], *row[1:])
+
+
+def _apply(disk: MemoryDisk, batch: Batch) -> None:
+    """The order is that of the SQLite store: puts, deletes, depths, drops."""
+    discarded = list(batch.purged)
+    for definition in batch.definitions:
+        _define(disk, definition)
+        if definition.drop and definition.kind == "queue":
+            discarded.append((int(definition.values["id"] or 0), 0, _POSITION_MAX))
+    disk.durable.put(batch.messages, batch.entries)
+    disk.paged.put(batch.paged_messages, batch.paged_entries)
+    disk.durable.take(batch.settled)
+    for first, last in batch.released:
+        for message in range(first, last + 1):
+            disk.durable.messages.pop(message, None)
+    disk.durable.release(batch.shared)
+    disk.paged.release(disk.paged.take(batch.settled))
+    for queue, messages, size in batch.depths:
+        disk.depths[queue] = (messages, size)
+    for queue, position in batch.redelivered:
+        disk.redelivered[queue] = max(position, disk.redelivered.get(queue, 0))
+    for shelf in (disk.durable, disk.paged):
+        shelf.release(shelf.take(discarded))
+    for queue, _, last in discarded:
+        if last == _POSITION_MAX:
+            disk.depths.pop(queue, None)
+            disk.redelivered.pop(queue, None)
+    disk.last_batch = batch.number
+    disk.next_id = batch.next_id
+
+
+def _define(disk: MemoryDisk, definition: Definition) -> None:
+    kind = KINDS[definition.kind]
+    rows = disk.definitions[definition.kind]
+    key = tuple(definition.values[column] for column in kind.key)
+    rows.pop(key, None)
+    if not definition.drop:
+        rows[key] = {column: definition.values[column] for column in (*kind.key, *kind.columns)}
+
+
+def _queue_summary(disk: MemoryDisk, queue: int) -> QueueSummary:
+    messages, size = disk.depths.get(queue, (0, 0))
+    positions = disk.durable.queues.get(queue) or [0]
+    return QueueSummary(queue, messages, size, positions[0], positions[-1], disk.redelivered.get(queue, 0))

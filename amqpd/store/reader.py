@@ -1,0 +1,207 @@
+"""Reading a store's files while the writer goes on."""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Final, TypeVar, final
+
+from amqpd.broker.batch import QueueSummary, StoredEntry, Summary
+from amqpd.store.connection import connect, roll_back
+from amqpd.store.contract import StoreCorrupt
+from amqpd.store.definitions import read_definitions
+from amqpd.store.errors import store_error
+from amqpd.store.paged import PagedFile
+from amqpd.store.tables import POSITION_MAX, pieces, repeated
+
+Result = TypeVar("Result")
+
+_LOAD: Final = """
+SELECT e.position, e.flags, m.exchange, m.routing_key, m.properties, m.body
+FROM entry AS e LEFT JOIN message AS m ON m.id = e.position
+WHERE e.queue = ? AND e.position BETWEEN ? AND ?
+ORDER BY e.position LIMIT ?
+"""
+
+# Ends of a queue's range, found by one seek each; what is in the trash does not count.
+_SUMMARY: Final = """
+SELECT queue.id, coalesce(depth.messages, 0), coalesce(depth.bytes, 0),
+       (SELECT min(position) FROM entry WHERE entry.queue = queue.id),
+       (SELECT max(position) FROM entry WHERE entry.queue = queue.id),
+       coalesce(depth.redelivered, 0)
+FROM queue LEFT JOIN queue_depth AS depth ON depth.queue = queue.id
+ORDER BY queue.id
+"""
+
+_TRASH: Final = "SELECT first, last FROM trash WHERE queue = ? ORDER BY first"
+
+
+@final
+class SqliteReader:
+    """Reads the main file and, where there is one, the file of paged-out transient messages.
+
+    May be called from any thread; calls wait for each other. After an error the next call opens the files again.
+    """
+
+    def __init__(self, path: Path, paged: PagedFile | None = None) -> None:
+        self._main = _File(path)
+        self._paged_file = paged
+        self._paged = _File(paged.path) if paged is not None else None
+        self._lock = threading.Lock()
+
+    def summary(self) -> Summary:
+        return self._read(self._main, _read_summary)
+
+    def load(self, queue: int, after: int, limit: int, max_bytes: int) -> list[StoredEntry]:
+        """See the contract. Durable and paged-out entries come together in order of position."""
+
+        def load(connection: sqlite3.Connection) -> list[StoredEntry]:
+            return _load(connection, queue, after, limit, max_bytes)
+
+        durable = self._read(self._main, load)
+        paged = self._present_paged()
+        if paged is None:
+            return durable
+        transient = self._read(paged, load)
+        if not transient:
+            return durable
+        merged = heapq.merge(durable, transient, key=attrgetter("position"))
+        return _cut(list(merged), limit, max_bytes)
+
+    def bodies(self, ids: Sequence[int]) -> list[bytes]:
+        found = self._read(self._main, lambda connection: _bodies(connection, ids))
+        paged = self._present_paged()
+        missing = [message for message in ids if message not in found]
+        if missing and paged is not None:
+            found.update(self._read(paged, lambda connection: _bodies(connection, missing)))
+        try:
+            return [found[message] for message in ids]
+        except KeyError as error:
+            raise StoreCorrupt(f"{self._main.path}: message {error} is missing") from error
+
+    def close(self) -> None:
+        with self._lock:
+            self._main.close()
+            if self._paged is not None:
+                self._paged.close()
+
+    def _present_paged(self) -> _File | None:
+        return self._paged if self._paged_file is not None and self._paged_file.present else None
+
+    def _read(self, file: _File, read: Callable[[sqlite3.Connection], Result]) -> Result:
+        with self._lock:
+            try:
+                return read(file.connection())
+            except sqlite3.Error as error:
+                file.close()
+                raise store_error(error, file.path) from error
+
+
+@final
+class _File:
+    """One file and its connection, opened when first needed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def connection(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = connect(self.path)
+            self._connection.execute("PRAGMA query_only = ON")
+        return self._connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _read_summary(connection: sqlite3.Connection) -> Summary:
+    connection.execute("BEGIN")
+    try:
+        definitions = read_definitions(connection)
+        trashed = {queue for (queue,) in connection.execute("SELECT DISTINCT queue FROM trash")}
+        queues: list[QueueSummary] = []
+        for queue, messages, size, first, last, redelivered in connection.execute(_SUMMARY).fetchall():
+            if queue in trashed:
+                first, last = _ends(connection, queue)
+            queues.append(QueueSummary(queue, messages, size, first or 0, last or 0, redelivered))
+        return Summary(definitions, queues)
+    finally:
+        roll_back(connection)
+
+
+def _ends(connection: sqlite3.Connection, queue: int) -> tuple[int, int]:
+    """First and last position of a queue of which parts lie in the trash; 0 and 0 when nothing else is there."""
+    first = last = 0
+    for low, high in _spans(connection, queue, 0):
+        ends = connection.execute(
+            "SELECT min(position), max(position) FROM entry WHERE queue = ? AND position BETWEEN ? AND ?",
+            (queue, low, high),
+        ).fetchone()
+        if ends[0] is not None:
+            first = first or ends[0]
+            last = ends[1]
+    return first, last
+
+
+def _spans(connection: sqlite3.Connection, queue: int, after: int) -> list[tuple[int, int]]:
+    """The ranges of positions above ``after`` that are not in the trash."""
+    spans: list[tuple[int, int]] = []
+    low = after + 1
+    for first, last in connection.execute(_TRASH, (queue,)):
+        if low < first:
+            spans.append((low, first - 1))
+        low = max(low, last + 1)
+    if low <= POSITION_MAX:
+        spans.append((low, POSITION_MAX))
+    return spans
+
+
+def _load(
+    connection: sqlite3.Connection, queue: int, after: int, limit: int, max_bytes: int
+) -> list[StoredEntry]:
+    page: list[StoredEntry] = []
+    size = 0
+    for first, last in _spans(connection, queue, after):
+        rows = connection.execute(_LOAD, (queue, first, last, limit - len(page)))
+        for row in rows:
+            entry = StoredEntry(*row)
+            if entry.body is None:
+                raise StoreCorrupt(
+                    f"entry {entry.position} of queue {queue} refers to a message that is missing"
+                )
+            page.append(entry)
+            size += len(entry.body)
+            if size > max_bytes:
+                rows.close()
+                return page
+        if len(page) >= limit:
+            break
+    return page
+
+
+def _cut(page: list[StoredEntry], limit: int, max_bytes: int) -> list[StoredEntry]:
+    """The front of ``page``: ``limit`` entries, ending with the one that exceeds ``max_bytes``."""
+    size = 0
+    for count, entry in enumerate(page[:limit], 1):
+        size += len(entry.body)
+        if size > max_bytes:
+            return page[:count]
+    return page[:limit]
+
+
+def _bodies(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    for count, values in pieces([(message,) for message in ids]):
+        found.update(
+            connection.execute(
+                repeated("SELECT id, body FROM message WHERE id IN (", "?", count, ")"), values
+            ).fetchall()
+        )
+    return found

@@ -1,0 +1,149 @@
+"""The tables of a store file, and the steps from older files to this one.
+
+1. ``user_version`` is the number of migrations a file has had; ``application_id`` says that the file is ours.
+2. A migration, once released, is never changed. A change of ``KINDS`` is a new migration that alters the tables.
+3. All pending migrations happen in one transaction, or none.
+4. Bodies are appended in id order to a rowid table; entries are narrow and lie in queue order. Both stay readable:
+   ``SELECT * FROM queue_contents`` answers "what is in this queue".
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from amqpd.broker.batch import KINDS, SHARED
+from amqpd.store.connection import transaction
+from amqpd.store.contract import StoreCorrupt
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+APPLICATION_ID: Final = 0x616D7164  # "amqd"
+PAGE_SIZE: Final = 16384  # octets; see bench/store.py
+
+# The bodies, the places in queues, and the ranges that are dropped but not yet deleted. The file for paged-out
+# transient messages has the same three tables. The index holds the entries whose message another entry may refer to.
+_MESSAGE_TABLES: Final = """
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY,
+    exchange TEXT NOT NULL,
+    routing_key TEXT NOT NULL,
+    properties BLOB NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE TABLE entry (
+    queue INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    flags INTEGER NOT NULL,
+    PRIMARY KEY (queue, position)
+) WITHOUT ROWID;
+CREATE INDEX entry_shared ON entry (position) WHERE flags & {shared_flag};
+CREATE TABLE trash (
+    queue INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL
+);
+"""
+
+_BOOK_TABLES: Final = """
+CREATE TABLE queue_depth (
+    queue INTEGER PRIMARY KEY,
+    messages INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL DEFAULT 0,
+    redelivered INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE meta (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    shard TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    last_batch INTEGER NOT NULL,
+    next_id INTEGER NOT NULL,
+    clean INTEGER NOT NULL
+);
+CREATE VIEW queue_contents AS
+SELECT queue.vhost, queue.name AS queue, entry.position, message.exchange, message.routing_key,
+       length(message.body) AS size, message.body
+FROM queue
+JOIN entry ON entry.queue = queue.id
+JOIN message ON message.id = entry.position
+WHERE NOT EXISTS (
+    SELECT 1 FROM trash WHERE trash.queue = entry.queue AND entry.position BETWEEN trash.first AND trash.last
+);
+"""
+
+
+def _first_tables(database: Database) -> None:
+    for name, kind in KINDS.items():
+        keys = list(kind.key)
+        database.table(name).create(
+            {**kind.key, **kind.columns}, pk=keys[0] if len(keys) == 1 else keys, not_null=set(keys)
+        )
+    create_message_tables(database.conn, SHARED)
+    _run_script(database.conn, _BOOK_TABLES)
+
+
+MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (_first_tables,)
+SCHEMA_VERSION: Final = len(MIGRATIONS)
+
+
+def prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the file ours and its schema this program's. In autocommit mode; raises StoreCorrupt, sqlite3.Error."""
+    version = _version(connection, path)
+    if version > SCHEMA_VERSION:
+        raise StoreCorrupt(
+            f"{path} was written by a newer amqpd (schema {version}, this program knows up to {SCHEMA_VERSION})"
+        )
+    if version == 0:
+        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+    configure(connection)
+    if version < SCHEMA_VERSION:
+        _migrate(connection, version)
+
+
+def configure(connection: sqlite3.Connection, synchronous: str = "FULL", autocheckpoint: int = 0) -> None:
+    """The settings of every connection that writes. ``autocheckpoint``: pages of log, 0 for never in a commit."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {autocheckpoint}")
+    # Debian's SQLite overwrites what is deleted with zeroes by default, which costs a third of a delete.
+    connection.execute("PRAGMA secure_delete = OFF")
+    connection.execute("PRAGMA cache_size = -16384")  # KiB: a batch must not spill before its commit
+
+
+def _run_script(connection: sqlite3.Connection, script: str) -> None:
+    """Run statements one by one: ``executescript`` would commit first."""
+    for statement in script.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+
+
+def create_message_tables(connection: sqlite3.Connection, shared_flag: int) -> None:
+    _run_script(connection, _MESSAGE_TABLES.format(shared_flag=shared_flag))
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The file's schema version, 0 for a new file. Reads only."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application == APPLICATION_ID and version > 0:
+        return int(version)
+    if application or version or tables:
+        raise StoreCorrupt(f"{path} is an SQLite file, but not an amqpd store")
+    return 0
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    # Importing sqlite-utils takes a fifth of a second; a start with an up-to-date file does not need it.
+    from sqlite_utils import Database
+
+    database = Database(connection)
+    with transaction(connection):
+        for migration in MIGRATIONS[version:]:
+            migration(database)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

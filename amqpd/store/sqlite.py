@@ -1,0 +1,270 @@
+"""The store in one SQLite file: the writer.
+
+1. A batch is one transaction: definitions, messages, entries, deletions, depths, and the mark that says which batch
+   it was. COMMIT with ``synchronous=FULL`` is what makes it durable.
+2. The order inside a batch: what is put comes before what is deleted, because a batch may do both to a queue;
+   depths come before drops, because a dropped queue has none.
+3. The epoch is checked by the statement that writes the mark. The lock beside the file makes a second owner on this
+   machine impossible; the epoch catches one that took the lock away.
+4. After an error nothing of the batch is left, and the same batch may be committed again.
+5. Purging or dropping a queue is a row in ``trash``; the deleting is done in slices, some in each commit and the rest
+   by ``tidy``.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, final
+
+from amqpd.broker.batch import Batch, EntryRange
+from amqpd.store.checkpoint import Checkpointer
+from amqpd.store.connection import connect, roll_back
+from amqpd.store.contract import (
+    Opened,
+    StoreCorrupt,
+    StoreFenced,
+    StoreUnavailable,
+    StoreUncertain,
+)
+from amqpd.store.definitions import write_definitions
+from amqpd.store.errors import store_error
+from amqpd.store.lock import FileLock
+from amqpd.store.paged import PagedFile
+from amqpd.store.reader import SqliteReader
+from amqpd.store.schema import PAGE_SIZE, prepare
+from amqpd.store.tables import POSITION_MAX, MessageTables, pieces, repeated
+
+# One slice of deleting what was purged or dropped: entries, and octets of their bodies. In a commit somebody waits.
+COMMIT_SLICE: Final = (1_000, 4 << 20)
+TIDY_SLICE: Final = (5_000, 16 << 20)
+
+# What a commit puts into the log beside bodies: the last pages of a few tables, and octets for each row.
+_COMMIT_BYTES: Final = 4 * PAGE_SIZE
+_ROW_BYTES: Final = 64
+
+_MARK: Final = "UPDATE meta SET last_batch = ?, next_id = ? WHERE id = 1 AND epoch = ?"
+
+
+@final
+class SqliteStore:
+    """Writes ``path`` (made when it is not there) with ``-wal`` and ``-shm`` beside it while it is open, a lock file
+    ``.lock`` and, when transient messages were paged out, ``.paged``.
+
+    ``checkpointer`` must be stepped by somebody: without it the log grows until close.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._gate = threading.Lock()
+        self.checkpointer = Checkpointer(path, self._gate)
+        self._paged = PagedFile(path.with_name(path.name + ".paged"))
+        self._lock: FileLock | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._epoch = 0
+        self._last_batch = 0
+
+    def reader(self) -> SqliteReader:
+        """A reader of its own connections; any number, after ``open``."""
+        return SqliteReader(self.path, self._paged)
+
+    def open(self, shard: str, owner: str) -> Opened:
+        """See the contract. ``owner`` is kept in the file for people to read."""
+        assert self._lock is None, "the store is open"
+        self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
+        try:
+            self._paged.remove()
+            with self._errors():
+                connection = self._connect(create=True)
+                prepare(connection, self.path)
+                opened = self._claim(connection, shard, owner)
+        except OSError as error:
+            self._abandon()
+            raise store_error(error, self.path) from error
+        except BaseException:
+            self._abandon()
+            raise
+        self._epoch, self._last_batch = opened.epoch, opened.last_batch
+        return opened
+
+    def commit(self, batch: Batch) -> None:
+        if batch.number == self._last_batch:
+            return
+        assert batch.number == self._last_batch + 1, "batches are dense"
+        with self._errors(), self._gate:
+            discarded = _discarded(batch)
+            self._paged.commit(batch, discarded, *COMMIT_SLICE)
+            connection, tables = self._writer()
+            with self._transaction(connection):
+                self._mark(connection, batch)
+                _write(connection, tables, batch, discarded)
+                tables.sweep(*COMMIT_SLICE)
+        self._last_batch = batch.number
+        self.checkpointer.written += _log_bytes(batch)
+
+    def tidy(self) -> bool:
+        """Delete a slice of what was purged or dropped; returns whether something is left. For idle moments."""
+        with self._errors(), self._gate:
+            left = self._paged.tidy(*TIDY_SLICE)
+            connection, tables = self._writer()
+            if not tables.trash_waiting:
+                return left
+            with self._transaction(connection):
+                self._check_epoch(connection)
+                left = tables.sweep(*TIDY_SLICE) or left
+            self.checkpointer.written += _COMMIT_BYTES
+            return left
+
+    def renew(self) -> float:
+        return math.inf
+
+    def resume(self) -> int:
+        """See the contract. What the file holds afterwards is on disk, also when it was an fsync that failed."""
+        assert self._lock is not None, "the store is not open"
+        with self._gate:
+            self._disconnect()
+            with self._errors():
+                connection = self._connect()
+                prepare(connection, self.path)
+                # A failed fsync may be forgotten by the kernel: the next one succeeds and the pages never reach the
+                # disk. Copying the log to the database writes and syncs every page of it anew.
+                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if busy:
+                    raise StoreUnavailable(f"{self.path}: a reader keeps the log busy")
+                epoch, last_batch = connection.execute("SELECT epoch, last_batch FROM meta").fetchone()
+        if epoch != self._epoch:
+            raise StoreFenced(f"{self.path}: another broker took the store over")
+        self._last_batch = int(last_batch)
+        return self._last_batch
+
+    def close(self, release: bool) -> None:
+        """See the contract. With ``release`` the log is copied back, so that one file remains. Repeating is safe."""
+        if self._lock is None:
+            return
+        try:
+            with self._errors(), self._gate:
+                self.checkpointer.close()
+                if release and self._connection is not None:
+                    self._release(self._connection)
+        finally:
+            self._abandon()
+
+    def _writer(self) -> tuple[sqlite3.Connection, MessageTables]:
+        if self._connection is None:
+            raise StoreUnavailable(f"{self.path} is not open")
+        return self._connection, self._tables
+
+    def _connect(self, create: bool = False) -> sqlite3.Connection:
+        self._connection = connect(self.path, create)
+        self._tables = MessageTables(self._connection)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        self.checkpointer.close()
+        self._paged.close()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _abandon(self) -> None:
+        """Let go of everything, whatever state it is in."""
+        try:
+            self._disconnect()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
+
+    def _claim(self, connection: sqlite3.Connection, shard: str, owner: str) -> Opened:
+        with self._transaction(connection):
+            rows = connection.execute("SELECT shard, epoch, last_batch, next_id, clean FROM meta").fetchall()
+            stored_shard, epoch, last_batch, next_id, clean = rows[0] if rows else (shard, 0, 0, 1, 1)
+            if stored_shard != shard:
+                raise StoreCorrupt(f"{self.path} holds the shard {stored_shard!r}, not {shard!r}")
+            if not (epoch >= 0 and last_batch >= 0 and next_id >= 1):
+                raise StoreCorrupt(f"{self.path} has impossible marks (epoch, batch, next id)")
+            connection.execute(
+                "INSERT OR REPLACE INTO meta (id, shard, owner, epoch, last_batch, next_id, clean)"
+                " VALUES (1, ?, ?, ?, ?, ?, 0)",
+                (shard, owner, epoch + 1, last_batch, next_id),
+            )
+        return Opened(epoch + 1, last_batch, next_id, bool(clean))
+
+    def _release(self, connection: sqlite3.Connection) -> None:
+        with self._transaction(connection):
+            self._check_epoch(connection)
+            connection.execute("UPDATE meta SET clean = 1 WHERE id = 1")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._paged.remove()
+
+    def _mark(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        done = connection.execute(_MARK, (batch.number, batch.next_id, self._epoch))
+        if done.rowcount != 1:
+            raise StoreFenced(f"{self.path}: another broker took the store over")
+
+    def _check_epoch(self, connection: sqlite3.Connection) -> None:
+        row = connection.execute("SELECT epoch FROM meta WHERE id = 1").fetchone()
+        if row != (self._epoch,):
+            raise StoreFenced(f"{self.path}: another broker took the store over")
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """All or nothing; a COMMIT that fails with an IO error is uncertain."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            roll_back(connection)
+            raise
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            roll_back(connection)
+            failure = store_error(error, self.path, committing=True)
+            if isinstance(failure, StoreUncertain):
+                # Nothing more is written before resume has looked what the file holds.
+                self._disconnect()
+            raise failure from error
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Only the contract's errors leave."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise store_error(error, self.path) from error
+
+
+def _discarded(batch: Batch) -> list[EntryRange]:
+    dropped = [
+        (int(definition.values["id"] or 0), 0, POSITION_MAX)
+        for definition in batch.definitions
+        if definition.drop and definition.kind == "queue"
+    ]
+    return [*batch.purged, *dropped]
+
+
+def _write(
+    connection: sqlite3.Connection, tables: MessageTables, batch: Batch, discarded: list[EntryRange]
+) -> None:
+    if batch.definitions:
+        write_definitions(connection, batch.definitions)
+    tables.insert(batch.messages, batch.entries)
+    tables.delete(batch.settled, batch.released, batch.shared)
+    tables.set_depths(batch.depths)
+    tables.set_redelivered(batch.redelivered)
+    tables.discard(discarded)
+    dropped = [(queue,) for queue, _, last in discarded if last == POSITION_MAX]
+    for count, values in pieces(dropped):
+        connection.execute(repeated("DELETE FROM queue_depth WHERE queue IN (", "?", count, ")"), values)
+
+
+def _log_bytes(batch: Batch) -> int:
+    """About how much the batch added to the log."""
+    bodies = sum(len(row[4]) + len(row[3]) for row in batch.messages)
+    rows = len(batch.messages) + len(batch.entries) + len(batch.definitions) + len(batch.depths)
+    return _COMMIT_BYTES + bodies + _ROW_BYTES * rows

@@ -1,0 +1,1 @@
+"""Bytes to frames and back: framing, content, field tables, methods, the outbox."""

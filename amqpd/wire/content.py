@@ -1,0 +1,199 @@
+"""Content headers: the publisher's property bytes, read where they lie and passed through untouched (traps T1-T3).
+
+A header is parsed at most once; publishers that send the same properties again and again (most do) share one
+``ContentHeader`` between their messages.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, final
+
+from librt.strings import read_i16_be, read_i32_be, read_i64_be
+from mypy_extensions import i64, mypyc_attr
+
+from amqpd.spec.constants import (
+    FLAG_CONTENT_ENCODING,
+    FLAG_CONTENT_TYPE,
+    FLAG_CONTINUED,
+    FLAG_CORRELATION_ID,
+    FLAG_DELIVERY_MODE,
+    FLAG_EXPIRATION,
+    FLAG_HEADERS,
+    FLAG_MESSAGE_ID,
+    FLAG_PRIORITY,
+    FLAG_REPLY_TO,
+    FLAG_TIMESTAMP,
+    FLAG_TYPE,
+    FLAG_USER_ID,
+)
+from amqpd.spec.errors import FrameError
+from amqpd.wire.table import Table, TableError, decode_table, encode_table
+
+_PREFIX: Final = struct.Struct(">HHQ")
+PREFIX_SIZE: Final = 12  # class id, weight, body size
+
+
+@final
+@mypyc_attr(acyclic=True)
+class ContentHeader:
+    """A content header frame's payload and what the broker reads of it.
+
+    ``properties``: from the property flags on, as the publisher sent it.
+    ``priority``: -1 when absent. ``expiration``, ``reply_to``, ``user_id``: None when absent, raw octets.
+    ``headers``: body of the header table, None when absent.
+    ``checked``: something in it concerns the publish path (expiration, reply-to, user-id or header table).
+    """
+
+    def __init__(self, payload: bytes) -> None:
+        """Raises FrameError (501) when the property list is cut short or its flags are continued."""
+        self.payload: bytes = payload
+        self.body_size: i64 = read_i64_be(payload, 4)
+        self.persistent: bool = False
+        self.priority: i64 = -1
+        self.expiration: bytes | None = None
+        self.reply_to: bytes | None = None
+        self.user_id: bytes | None = None
+        self.headers: bytes | None = None
+        self.checked: bool = False
+        flags: i64 = i64(read_i16_be(payload, 12)) & 0xFFFF
+        if flags & FLAG_CONTINUED:
+            raise FrameError("content header has more property flags than the basic class knows", 0)
+        if flags:
+            self._read(payload, flags)
+
+    def _read(self, payload: bytes, flags: i64) -> None:
+        at: i64 = 14
+        size: i64 = len(payload)
+        if flags & FLAG_CONTENT_TYPE:
+            at = skip_shortstr(payload, at, size)
+        if flags & FLAG_CONTENT_ENCODING:
+            at = skip_shortstr(payload, at, size)
+        if flags & FLAG_HEADERS:
+            if at + 4 > size:
+                raise _short()
+            length: i64 = i64(read_i32_be(payload, at)) & 0xFFFFFFFF
+            at += 4 + length
+            if at > size:
+                raise _short()
+            self.headers = payload[at - length : at]
+            self.checked = True
+        if flags & FLAG_DELIVERY_MODE:
+            if at >= size:
+                raise _short()
+            self.persistent = payload[at] == 2
+            at += 1
+        if flags & FLAG_PRIORITY:
+            if at >= size:
+                raise _short()
+            self.priority = i64(payload[at])
+            at += 1
+        if flags & 0x07FC:
+            self._read_rest(payload, flags, at, size)
+
+    def _read_rest(self, payload: bytes, flags: i64, at: i64, size: i64) -> None:
+        start: i64
+        if flags & FLAG_CORRELATION_ID:
+            at = skip_shortstr(payload, at, size)
+        if flags & FLAG_REPLY_TO:
+            start = at
+            at = skip_shortstr(payload, at, size)
+            self.reply_to = payload[start + 1 : at]
+            self.checked = True
+        if flags & FLAG_EXPIRATION:
+            start = at
+            at = skip_shortstr(payload, at, size)
+            self.expiration = payload[start + 1 : at]
+            self.checked = True
+        if flags & FLAG_MESSAGE_ID:
+            at = skip_shortstr(payload, at, size)
+        if flags & FLAG_TIMESTAMP:
+            at += 8
+        if flags & FLAG_TYPE:
+            at = skip_shortstr(payload, at, size)
+        if flags & FLAG_USER_ID:
+            start = at
+            at = skip_shortstr(payload, at, size)
+            self.user_id = payload[start + 1 : at]
+            self.checked = True
+        # app-id and cluster-id concern nobody here; a cut one is still a cut property list.
+        if flags & 0x0008:
+            at = skip_shortstr(payload, at, size)
+        if flags & 0x0004:
+            at = skip_shortstr(payload, at, size)
+        if at > size:
+            raise _short()
+
+    @property
+    def properties(self) -> bytes:
+        return self.payload[PREFIX_SIZE:]
+
+    def table(self) -> Table:
+        """The header table, decoded; empty when absent. Raises FrameError (501) when it is malformed."""
+        if self.headers is None:
+            return {}
+        try:
+            return decode_table(self.headers)
+        except TableError as error:
+            raise FrameError(f"cannot decode header table: {error}", 0) from None
+
+
+def _short() -> FrameError:
+    return FrameError("content header's property list is cut short", 0)
+
+
+def skip_shortstr(payload: bytes, at: i64, size: i64) -> i64:
+    """Index behind the shortstr at ``at``. Raises FrameError (501) when it runs past ``size``."""
+    if at >= size:
+        raise _short()
+    at += 1 + i64(payload[at])
+    if at > size:
+        raise _short()
+    return at
+
+
+def header_from_properties(properties: bytes, body_size: int) -> ContentHeader:
+    """A header for stored ``properties`` (what ``ContentHeader.properties`` gave)."""
+    return ContentHeader(_PREFIX.pack(60, 0, body_size) + properties)
+
+
+def with_headers(header: ContentHeader, table: Table) -> ContentHeader:
+    """The same header with another header table; an empty table drops the property."""
+    return _replaced(
+        header, FLAG_HEADERS, struct.pack(">I", len(body := encode_table(table))) + body, bool(table)
+    )
+
+
+def with_reply_to(header: ContentHeader, reply_to: bytes) -> ContentHeader:
+    """The same header with another reply-to (present before or not)."""
+    return _replaced(header, FLAG_REPLY_TO, bytes((len(reply_to),)) + reply_to, True)
+
+
+def _replaced(header: ContentHeader, flag: int, encoded: bytes, present: bool) -> ContentHeader:
+    payload = header.payload
+    flags = int(read_i16_be(payload, 12)) & 0xFFFF
+    start = property_offset(payload, flag)
+    end = property_offset(payload, flag >> 1) if flags & flag else start
+    flags = flags | flag if present else flags & ~flag
+    middle = encoded if present else b""
+    return ContentHeader(payload[:12] + struct.pack(">H", flags) + payload[14:start] + middle + payload[end:])
+
+
+def property_offset(payload: bytes, wanted: int) -> int:
+    """Index in a header payload where the property with flag ``wanted`` lies, or would lie."""
+    flags = int(read_i16_be(payload, 12)) & 0xFFFF
+    at = 14
+    size = len(payload)
+    flag = FLAG_CONTENT_TYPE
+    while flag > wanted:
+        if flags & flag:
+            if flag == FLAG_HEADERS:
+                at += 4 + (int(read_i32_be(payload, at)) & 0xFFFFFFFF)
+            elif flag == FLAG_DELIVERY_MODE or flag == FLAG_PRIORITY:
+                at += 1
+            elif flag == FLAG_TIMESTAMP:
+                at += 8
+            else:
+                at = int(skip_shortstr(payload, at, size))
+        flag >>= 1
+    return at

@@ -1,0 +1,1 @@
+"""What the measuring scripts of `bench/` share: brokers, the load generator, figures and reports."""

@@ -1,0 +1,1 @@
+"""Programs that real AMQP clients run against amqpd and, for comparison, against RabbitMQ."""

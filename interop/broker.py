@@ -1,0 +1,282 @@
+"""The broker a program talks to, and how the three kinds of broker do what programs ask of them.
+
+A program gets a ``Broker``: its URL and three handles that act on the broker itself (``interrupt``, ``restart``,
+``alarm``). A broker that cannot do one of them raises ``CannotDo`` with the reason, and the program is reported as
+skipped with that reason.
+"""
+
+import base64
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from interop.transcript import Json
+
+START_SECONDS = 20.0
+STOP_SECONDS = 20.0
+POLL_SECONDS = 0.05
+
+
+class CannotDo(Exception):
+    """This broker cannot be made to do what the program needs; the text says why."""
+
+
+def _cannot_interrupt(_name: str) -> NoReturn:
+    raise CannotDo("no way to close this broker's connections by force: set its management URL")
+
+
+def _cannot_restart() -> NoReturn:
+    raise CannotDo("this broker is not ours to restart")
+
+
+def _cannot_alarm(_on: bool) -> NoReturn:
+    raise CannotDo("no way to raise a resource alarm in this broker: set RABBITMQCTL")
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A running broker and what can be done to it.
+
+    ``interrupt(name)`` breaks the connections whose client-provided name is ``name``, from the broker's side; the
+    broker takes new connections again when it returns. ``restart()`` stops the broker, starts it on the same data
+    and returns when it listens. ``alarm(on)`` raises or clears the memory alarm.
+    """
+
+    url: str
+    interrupt: Callable[[str], None] = _cannot_interrupt
+    restart: Callable[[], None] = _cannot_restart
+    alarm: Callable[[bool], None] = _cannot_alarm
+
+    @property
+    def vhost(self) -> str:
+        path = urllib.parse.urlsplit(self.url).path
+        return urllib.parse.unquote(path[1:]) or "/"
+
+    def observe(self, run: "Callable[[Broker], Json]") -> Json:
+        """Run a program and return its transcript as JSON gives it back, with the vhost's name made neutral."""
+        text = json.dumps(run(self))
+        name = json.dumps(self.vhost)[1:-1]
+        return _json(text.replace(f"vhost '{name}'", "vhost '/'"))
+
+
+def _json(text: str | bytes) -> Json:
+    parsed: Json = json.loads(text)
+    return parsed
+
+
+# ---- amqpd as a child process
+
+
+class AmqpdProcess:
+    """``python -m amqpd run`` on a free loopback port, with its data and configuration in ``directory``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = _free_port()
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        self._config = directory / "interop.toml"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the broker; returns when the port accepts connections, raises AssertionError if it never does."""
+        if not self._config.exists():
+            self._write_config(alarm=False)
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._command(), stdout=log, stderr=subprocess.STDOUT)
+        try:
+            _wait_listening(self.port, self._assert_alive)
+        except AssertionError:
+            self._process.kill()
+            self._process.wait()
+            raise
+
+    def stop(self) -> None:
+        """Stop with SIGTERM and check the exit status, which must be 0."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        process.send_signal(signal.SIGTERM)
+        try:
+            status = process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"amqpd did not stop in {STOP_SECONDS} s; its log:\n{self.log()}") from None
+        assert status == 0, f"amqpd exited with {status}; its log:\n{self.log()}"
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def alarm(self, on: bool) -> None:
+        """Put the memory limit below what the process uses, or back, and reload (limits are reloaded on SIGHUP)."""
+        assert self._process is not None
+        self._write_config(alarm=on)
+        self._process.send_signal(signal.SIGHUP)
+
+    def broker(self) -> Broker:
+        return Broker(self.url, lambda _name: self.restart(), self.restart, self.alarm)
+
+    def log(self) -> str:
+        return (self.directory / "log").read_text(errors="replace")[-4000:]
+
+    def _command(self) -> list[str]:
+        listen = f"127.0.0.1:{self.port}"
+        data = str(self.directory / "data")
+        return [sys.executable, "-m", "amqpd", "run", "-c", str(self._config), "--data-dir", data, "--listen", listen]
+
+    def _write_config(self, *, alarm: bool) -> None:
+        limit = 1 if alarm else 8 << 30
+        self._config.write_text(f"[limits]\nmemory_high_watermark_bytes = {limit}\n")
+
+    def _assert_alive(self) -> None:
+        assert self._process is not None
+        status = self._process.poll()
+        assert status is None, f"amqpd exited with {status}; its log:\n{self.log()}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running_amqpd(directory: Path) -> Iterator[Broker]:
+    """An amqpd of our own for the time of the block."""
+    process = AmqpdProcess(directory)
+    process.start()
+    try:
+        yield process.broker()
+    finally:
+        process.stop()
+
+
+# ---- a RabbitMQ (or any broker) that is already running
+
+
+class Management:
+    """The few calls of RabbitMQ's management HTTP API that the programs need."""
+
+    def __init__(self, url: str) -> None:
+        parts = urllib.parse.urlsplit(url)
+        credentials = f"{parts.username or 'guest'}:{parts.password or 'guest'}"
+        self._root = f"{parts.scheme}://{parts.hostname}:{parts.port or 15672}/api"
+        self._authorization = "Basic " + base64.b64encode(credentials.encode()).decode()
+
+    def call(self, method: str, *path: str, body: Json = None) -> Json:
+        url = "/".join([self._root, *(urllib.parse.quote(part, safe="") for part in path)])
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": self._authorization, "Content-Type": "application/json"}
+        request = urllib.request.Request(url, data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            text = answer.read()
+        return _json(text) if text else None
+
+    def reachable(self) -> bool:
+        try:
+            self.call("GET", "overview")
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def close_connections(self, name: str) -> None:
+        """Close every connection with this client-provided name; waits until the API knows of one."""
+        deadline = time.monotonic() + START_SECONDS
+        while not (found := self._connections(name)):
+            assert time.monotonic() < deadline, f"the management API never showed connection {name!r}"
+            time.sleep(POLL_SECONDS)
+        for connection in found:
+            try:
+                self.call("DELETE", "connections", connection)
+            except urllib.error.HTTPError as error:
+                # The list lags behind: a connection of an earlier program may be in it, closed already.
+                if error.code != 404:
+                    raise
+
+    def _connections(self, name: str) -> list[str]:
+        rows = self.call("GET", "connections")
+        assert isinstance(rows, list)
+        return [
+            str(row["name"])
+            for row in rows
+            if isinstance(row, dict) and row.get("user_provided_name") == name and row.get("state") == "running"
+        ]
+
+
+def _management_of(url: str, management_url: str | None) -> Management | None:
+    parts = urllib.parse.urlsplit(url)
+    port = (parts.port or 5672) + 10000  # RabbitMQ's habit: 5672 and 15672
+    guess = f"http://{parts.username or 'guest'}:{parts.password or 'guest'}@{parts.hostname}:{port}"
+    management = Management(management_url or guess)
+    return management if management.reachable() else None
+
+
+@contextmanager
+def running_elsewhere(url: str) -> Iterator[Broker]:
+    """A broker that runs already. With its management API, the programs get a vhost of their own for the block.
+
+    RABBITMQ_MANAGEMENT_URL is tried at the AMQP port plus 10000 when not set. RABBITMQCTL is a rabbitmqctl command
+    line, needed for the alarm; RABBITMQ_MAY_RESTART=1 says that it may be used to restart the broker, too.
+    """
+    ctl = shlex.split(os.environ.get("RABBITMQCTL", ""))
+    alarm = _ctl_alarm(ctl) if ctl else _cannot_alarm
+    restart = _ctl_restart(ctl, url) if ctl and os.environ.get("RABBITMQ_MAY_RESTART") == "1" else _cannot_restart
+    management = _management_of(url, os.environ.get("RABBITMQ_MANAGEMENT_URL"))
+    if management is None:
+        yield Broker(url, restart=restart, alarm=alarm)
+        return
+    vhost = f"interop-{os.getpid()}"
+    user = urllib.parse.urlsplit(url).username or "guest"
+    management.call("PUT", "vhosts", vhost)
+    try:
+        management.call("PUT", "permissions", vhost, user, body={"configure": ".*", "write": ".*", "read": ".*"})
+        own = urllib.parse.urlsplit(url)._replace(path="/" + urllib.parse.quote(vhost, safe="")).geturl()
+        yield Broker(own, management.close_connections, restart, alarm)
+    finally:
+        management.call("DELETE", "vhosts", vhost)
+
+
+def _ctl_alarm(ctl: list[str]) -> Callable[[bool], None]:
+    def alarm(on: bool) -> None:
+        limit = "0.000001" if on else "0.4"  # 0.4 is the default up to 3.13
+        subprocess.run([*ctl, "set_vm_memory_high_watermark", limit], check=True, capture_output=True)
+
+    return alarm
+
+
+def _ctl_restart(ctl: list[str], url: str) -> Callable[[], None]:
+    def restart() -> None:
+        for command in ("stop_app", "start_app"):
+            subprocess.run([*ctl, command], check=True, capture_output=True)
+        port = urllib.parse.urlsplit(url).port or 5672
+        _wait_listening(port, lambda: None)
+
+    return restart
+
+
+def _wait_listening(port: int, still_alive: Callable[[], None]) -> None:
+    """Return when the loopback port accepts connections; ``still_alive`` raises when there is no hope."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        still_alive()
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(POLL_SECONDS)
+        else:
+            return
+    raise AssertionError(f"nothing listened on port {port} within {START_SECONDS} s")

@@ -1,0 +1,1 @@
+"""Conformance tests: what a broker answers on the wire, asked with raw frames."""

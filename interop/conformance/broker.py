@@ -1,0 +1,226 @@
+"""The broker under test: how it is started and how users, vhosts and permissions are set up in it.
+
+Two administrators speak the same language: ``RabbitAdmin`` over RabbitMQ's HTTP API, ``AmqpdAdmin`` through
+the command line of amqpd. All amqpd command lines stand in this file.
+"""
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote, urlsplit
+
+from .client import Target
+
+START_SECONDS = 10.0
+NO_HEADERS: Mapping[str, str] = {}
+
+
+class Admin(Protocol):
+    """What the tests need to set up. A limit of -1 means none; changes hold from the next channel on."""
+
+    def add_user(self, name: str, password: str, tag: str = "") -> None: ...
+    def delete_user(self, name: str) -> None: ...
+    def add_vhost(self, name: str) -> None: ...
+    def delete_vhost(self, name: str) -> None: ...
+    def set_permissions(self, user: str, vhost: str, configure: str, write: str, read: str) -> None: ...
+    def set_topic_permissions(self, user: str, vhost: str, exchange: str, write: str, read: str) -> None: ...
+    def set_vhost_limit(self, vhost: str, limit: str, value: int) -> None: ...
+    def set_user_limit(self, user: str, limit: str, value: int) -> None: ...
+    def close_connections(self, user: str, reason: str) -> None: ...
+
+
+class RabbitAdmin:
+    """RabbitMQ's management HTTP API at ``base`` (http://host:port)."""
+
+    def __init__(self, base: str, user: str, password: str) -> None:
+        self.base = base
+        self.authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+    def _request(
+        self,
+        verb: str,
+        *path: str,
+        body: dict[str, Any] | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
+        url = self.base + "/api/" + "/".join(quote(part, safe="") for part in path)
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url, data, method=verb)
+        request.add_header("Authorization", self.authorization)
+        request.add_header("Content-Type", "application/json")
+        for name, value in headers.items():
+            request.add_header(name, value)
+        with urllib.request.urlopen(request, timeout=20):
+            pass
+
+    def add_user(self, name: str, password: str, tag: str = "") -> None:
+        self._request("PUT", "users", name, body={"password": password, "tags": tag})
+
+    def delete_user(self, name: str) -> None:
+        self._request("DELETE", "users", name)
+
+    def add_vhost(self, name: str) -> None:
+        self._request("PUT", "vhosts", name, body={})
+
+    def delete_vhost(self, name: str) -> None:
+        self._request("DELETE", "vhosts", name)
+
+    def set_permissions(self, user: str, vhost: str, configure: str, write: str, read: str) -> None:
+        body = {"configure": configure, "write": write, "read": read}
+        self._request("PUT", "permissions", vhost, user, body=body)
+
+    def set_topic_permissions(self, user: str, vhost: str, exchange: str, write: str, read: str) -> None:
+        body = {"exchange": exchange, "write": write, "read": read}
+        self._request("PUT", "topic-permissions", vhost, user, body=body)
+
+    def set_vhost_limit(self, vhost: str, limit: str, value: int) -> None:
+        self._request("PUT", "vhost-limits", vhost, limit, body={"value": value})
+
+    def set_user_limit(self, user: str, limit: str, value: int) -> None:
+        self._request("PUT", "user-limits", user, limit, body={"value": value})
+
+    def close_connections(self, user: str, reason: str) -> None:
+        self._request("DELETE", "connections", "username", user, headers={"X-Reason": reason})
+
+
+class AmqpdAdmin:
+    """The command line of amqpd, spoken to the running broker through its data directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.command = [sys.executable, "-m", "amqpd", "--data-dir", str(data_dir)]
+
+    def _run(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [*self.command, *arguments], capture_output=True, text=True, timeout=30, check=False
+        )
+        assert done.returncode == 0, f"amqpd {' '.join(arguments)}: {done.stdout}{done.stderr}"
+
+    def add_user(self, name: str, password: str, tag: str = "") -> None:
+        self._run("users", "add", name, "--password", password, *(["--tag", tag] if tag else []))
+
+    def delete_user(self, name: str) -> None:
+        self._run("users", "delete", name)
+
+    def add_vhost(self, name: str) -> None:
+        self._run("vhosts", "add", name)
+
+    def delete_vhost(self, name: str) -> None:
+        self._run("vhosts", "delete", name)
+
+    def set_permissions(self, user: str, vhost: str, configure: str, write: str, read: str) -> None:
+        patterns = [f"--configure={configure}", f"--write={write}", f"--read={read}"]
+        self._run("permissions", "set", user, "--vhost", vhost, *patterns)
+
+    def set_topic_permissions(self, user: str, vhost: str, exchange: str, write: str, read: str) -> None:
+        patterns = [f"--write={write}", f"--read={read}"]
+        self._run("topic-permissions", "set", user, exchange, "--vhost", vhost, *patterns)
+
+    def set_vhost_limit(self, vhost: str, limit: str, value: int) -> None:
+        self._run("vhosts", "limit", vhost, limit, "--", str(value))
+
+    def set_user_limit(self, user: str, limit: str, value: int) -> None:
+        self._run("users", "limit", user, limit, "--", str(value))
+
+    def close_connections(self, user: str, reason: str) -> None:
+        self._run("connections", "close", "--user", user, "--reason", reason)
+
+
+class AmqpdProcess:
+    """An amqpd of our own in ``directory``, on a free port of 127.0.0.1.
+
+    ``config`` is the text of a rabbitmq.conf, which can be changed with ``reload``.
+    """
+
+    def __init__(self, directory: Path, config: str = "") -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.data_dir = directory / "data"
+        self.log = directory / "log"
+        self.config = directory / "rabbitmq.conf"
+        self.config.write_text(config)
+        self.target = Target("127.0.0.1", _free_port())
+        self.process = self._start()
+        self._wait_until_it_listens()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "amqpd", "run", "--data-dir", str(self.data_dir)]
+        command += ["--listen", f"{self.target.host}:{self.target.port}"]
+        if self.config.stat().st_size:
+            command += ["-c", str(self.config)]
+        with self.log.open("wb") as log:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def _wait_until_it_listens(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                socket.create_connection((self.target.host, self.target.port), 1).close()
+                return
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.stop()
+                    raise AssertionError(f"amqpd did not start: {self.log.read_text()}") from None
+                time.sleep(0.05)
+
+    def admin(self) -> AmqpdAdmin:
+        return AmqpdAdmin(self.data_dir)
+
+    def reload(self, config: str) -> None:
+        """Change the configuration under the running broker."""
+        self.config.write_text(config)
+        self.process.send_signal(signal.SIGHUP)
+
+    def terminate(self) -> None:
+        """Ask the broker to shut down; does not wait."""
+        self.process.terminate()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def target_from_url(url: str) -> Target:
+    """amqp://user:password@host:port/ with RabbitMQ's defaults for what is missing; the path is not used."""
+    parts = urlsplit(url)
+    return Target(
+        parts.hostname or "127.0.0.1",
+        parts.port or 5672,
+        parts.username or "guest",
+        parts.password or "guest",
+    )
+
+
+def rabbitmq_url() -> str | None:
+    """CONFORMANCE_URL: a RabbitMQ to run against, e.g. amqp://guest:guest@127.0.0.1:5672/."""
+    return os.environ.get("CONFORMANCE_URL")
+
+
+def rabbitmq_admin(target: Target) -> RabbitAdmin:
+    """The HTTP API at CONFORMANCE_MANAGEMENT_URL, by default 10000 above the AMQP port."""
+    base = os.environ.get("CONFORMANCE_MANAGEMENT_URL", f"http://{target.host}:{target.port + 10000}")
+    return RabbitAdmin(base.rstrip("/"), target.user, target.password)
+
+
+def rabbitmqctl(*arguments: str) -> None:
+    """Run the command in CONFORMANCE_RABBITMQCTL, for what the HTTP API cannot do."""
+    command = os.environ["CONFORMANCE_RABBITMQCTL"].split()
+    subprocess.run([*command, *arguments], check=True, capture_output=True, timeout=60)

@@ -1,0 +1,1 @@
+"""Tests of amqpd; helpers are imported as tests.support."""

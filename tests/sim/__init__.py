@@ -1,0 +1,1 @@
+"""Simulation of the whole broker on a fake clock and a faulty store."""

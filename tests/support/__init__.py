@@ -1,0 +1,1 @@
+"""Fakes and helpers shared by tests: frame factory, linked client, faulty store."""

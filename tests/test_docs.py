@@ -1,0 +1,244 @@
+"""What README.md and docs/ name exists: links, paths, make targets, options; and the README's program runs.
+
+The checks read code spans and fenced blocks, where names are meant literally, and links outside of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+import pytest
+
+from tests.support.repository import ROOT, run, tool
+
+PAGES: Final = [
+    "README.md",
+    "CHANGELOG.md",
+    "plugins/README.md",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+]
+# What a reader looks for first; a page that is missing must fail, not be left out.
+EXPECTED: Final = ["README.md", "docs/ARCHITECTURE.md", "docs/dependencies.md"]
+
+FENCE = re.compile(r"(?ms)^```(\w*)[^\n]*\n(.*?)^```$")
+SPAN = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^()\s]+)\)")
+HEADING = re.compile(r"(?m)^#+ +(.+?)\s*$")
+PATH = re.compile(r"^(?:amqpd|bench|docs|etc|interop|plugins|tests|\.ci)/[\w./*-]*$")
+MODULE = re.compile(
+    r"^(?:auth|broker|exchanges|features|queues|server|session|spec|store|wire)/[\w/*-]+\.py$"
+)
+MAKE = re.compile(r"(?:^|[\s$;&|(])make ([a-z][a-z-]*)")
+README_PROGRAM_LINES = 15  # "ten lines", with room for an import and a blank line
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def code_of(text: str) -> list[str]:
+    """The lines of all fenced blocks, and the code spans of the rest."""
+    blocks = [line for _, block in FENCE.findall(text) for line in block.splitlines()]
+    return blocks + SPAN.findall(FENCE.sub("", text))
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that hosting sites give headings: lower case, no punctuation, hyphens for spaces."""
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in HEADING.findall(FENCE.sub("", text)))
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+def broken_links(page: str, text: str) -> list[str]:
+    """Relative links of ``page`` whose file, or whose heading in a Markdown file, does not exist."""
+    broken = []
+    for link in LINK.findall(SPAN.sub("", FENCE.sub("", text))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / name if name else ROOT / page
+        missing_heading = anchor and target.suffix == ".md" and target.is_file()
+        if not target.exists() or (missing_heading and anchor not in anchors(target.read_text("utf-8"))):
+            broken.append(link)
+    return broken
+
+
+def missing_paths(text: str) -> list[str]:
+    """Paths into the repository that code names and that do not exist; ``*`` must match something.
+
+    ``broker/queue.py`` is short for ``amqpd/broker/queue.py``.
+    """
+    named = {word.rstrip(".,:;)") for code in code_of(text) for word in code.split()}
+    paths = {f"amqpd/{name}" if MODULE.match(name) else name for name in named}
+    return sorted(path for path in paths if PATH.match(path) and not any(ROOT.glob(path.rstrip("/"))))
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"(?m)^([a-z][a-z-]*):(?!=)", text_of("Makefile")))
+
+
+def missing_targets(text: str) -> list[str]:
+    named = {target for code in code_of(text) for target in MAKE.findall(code)}
+    return sorted(named - make_targets())
+
+
+def command_lines(text: str) -> list[list[str]]:
+    """Words after ``amqpd`` wherever code calls it, up to a comment, a pipe or the end of the line."""
+    found = []
+    for code in code_of(text):
+        match = re.match(r"(?:[$#>] +|sudo +|[A-Z_]+=\S+ +)*(?:\S*/)?amqpd(?: (.*))?$", code.strip())
+        if match:
+            rest = re.split(r"\s[#|&;>]|\s{2,}", match.group(1) or "", maxsplit=1)[0]
+            words = rest.split()
+            if not words or re.match(r"[a-z\[-]", words[0]):  # not what `amqpd --version` prints
+                found.append(words)
+    return found
+
+
+def unknown_words(command: click.Command, words: list[str]) -> list[str]:
+    """Options and subcommands among ``words`` that the command line does not have."""
+    known = {"-h", "--help"}
+    while isinstance(command, click.Group):
+        known.update(options_of(command))
+        if not words or words[0].startswith(("-", "[")):
+            # `amqpd` alone is `amqpd run`.
+            command = command.commands["run"] if "run" in command.commands else click.Command("none")
+            break
+        names = words[0].split("|")  # a synopsis names alternatives: users|vhosts
+        unknown = [name for name in names if name not in command.commands]
+        if unknown:
+            return unknown
+        command, words = command.commands[names[0]], words[1:]
+    known.update(options_of(command))
+    used = {word.strip("[]").split("=")[0] for word in words if re.match(r"\[?--?[a-z]", word)}
+    return sorted(used - known)
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+
+
+@pytest.mark.parametrize("page", EXPECTED)
+def test_expected_page_exists(page: str) -> None:
+    assert (ROOT / page).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_relative_links_resolve(page: str) -> None:
+    assert broken_links(page, text_of(page)) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_named_paths_exist(page: str) -> None:
+    assert missing_paths(text_of(page)) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_named_make_targets_exist(page: str) -> None:
+    assert missing_targets(text_of(page)) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_named_commands_and_options_exist(page: str) -> None:
+    from amqpd.server.cli import amqpd
+
+    unknown = {" ".join(words): unknown_words(amqpd, words) for words in command_lines(text_of(page))}
+    assert {line: words for line, words in unknown.items() if words} == {}
+
+
+def test_readme_shows_the_two_commands_and_a_program() -> None:
+    readme = text_of("README.md")
+    assert MAKE.search("\n".join(code_of(readme)))
+    assert len(readme_program()[0].splitlines()) <= README_PROGRAM_LINES
+
+
+# The checks themselves, on made-up pages.
+
+
+def test_check_finds_a_broken_link_and_heading() -> None:
+    text = "[a](docs/none.md) [b](LICENSE) [c](docs/dependencies.md#to-build) [d](docs/dependencies.md#no) [e](https://x)"
+    assert broken_links("README.md", text) == ["docs/none.md", "docs/dependencies.md#no"]
+
+
+def test_check_finds_a_missing_path() -> None:
+    text = (
+        "`amqpd/none.py`, `wire/none.py`, `wire/frames.py`, `amqpd/spec/`, `tests/*/__init__.py`\n"
+        "```\ncp etc/none.toml /etc\n```\n"
+    )
+    assert missing_paths(text) == ["amqpd/none.py", "amqpd/wire/none.py", "etc/none.toml"]
+
+
+def test_check_finds_a_missing_make_target() -> None:
+    assert missing_targets("`make test`, `make none`, make sense\n```sh\n$ make run\n```\n") == ["none"]
+
+
+def test_check_finds_an_unknown_option() -> None:
+    run_command = click.Command(
+        "run", params=[click.Option(["-c", "--config"]), click.Option(["--data-dir"])]
+    )
+    main = click.Group("amqpd", commands={"run": run_command, "users": click.Group("users", commands={})})
+    text = (
+        "`amqpd 0.1.0 (pure)`, `amqpd run -c x --data-dir DIR`, `amqpd --data-dir d`, `amqpd stop`, `users`\n"
+        "```\n$ .venv/bin/amqpd run --port 1   # no such option --x\nmake run\n```\n"
+    )
+    found = [word for words in command_lines(text) for word in unknown_words(main, words)]
+    assert sorted(found) == ["--port", "stop"]
+
+
+# The README's program, as it stands there, against a broker of its own.
+
+
+def readme_program() -> tuple[str, str]:
+    """The first Python block of README.md that uses pika, and the block after it: what it prints."""
+    blocks = FENCE.findall(text_of("README.md"))
+    at = next(at for at, (kind, block) in enumerate(blocks) if kind == "python" and "pika" in block)
+    return blocks[at][1], blocks[at + 1][1]
+
+
+@contextmanager
+def broker(directory: Path) -> Iterator[int]:
+    """A broker process on a free port; yields the port once it has said READY=1, as it does to systemd."""
+    with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        # A Unix socket's path has little room, less than tmp_path may need.
+        notify.bind(f"{short}/notify")
+        notify.settimeout(30)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port: int = free.getsockname()[1]
+        process = subprocess.Popen(
+            [tool("amqpd"), "run", "--data-dir", str(directory), "--listen", f"127.0.0.1:{port}"],
+            env={**os.environ, "NOTIFY_SOCKET": f"{short}/notify"},
+        )
+        try:
+            while "READY=1" not in notify.recv(4096).decode().splitlines():
+                pass
+            yield port
+        finally:
+            process.send_signal(signal.SIGTERM)
+            status = process.wait(timeout=30)
+    assert status == 0
+
+
+@pytest.mark.interop
+def test_readme_program_prints_what_the_readme_says(tmp_path: Path) -> None:
+    program, output = readme_program()
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+    # The program connects to the default port; only that default is changed.
+    start = (
+        "import runpy, sys, pika.connection\n"
+        "pika.connection.Parameters.DEFAULT_PORT = int(sys.argv[1])\n"
+        "runpy.run_path('program.py', run_name='__main__')\n"
+    )
+    with broker(tmp_path / "data") as port:
+        done = run(sys.executable, "-c", start, str(port), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.strip() == output.strip()
