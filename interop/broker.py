@@ -138,8 +138,8 @@ class AmqpdProcess:
         return [sys.executable, "-m", "amqpd", "run", "-c", str(self._config), "--data-dir", data, "--listen", listen]
 
     def _write_config(self, *, alarm: bool) -> None:
-        limit = 1 if alarm else 8 << 30
-        self._config.write_text(f"[limits]\nmemory_high_watermark_bytes = {limit}\n")
+        watermark = '"1B"' if alarm else "0.6"
+        self._config.write_text(f"[limits]\nmemory_high_watermark = {watermark}\nalarm_interval = 0.1\n")
 
     def _assert_alive(self) -> None:
         assert self._process is not None

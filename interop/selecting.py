@@ -25,6 +25,7 @@ class SelectClient:
         """Run the loop until the connection is closed; AssertionError if ``finish`` was not reached in time."""
         self.connection.ioloop.call_later(WAIT_SECONDS, self.connection.close)
         self.connection.ioloop.start()
+        self.connection.ioloop.close()
         assert self._finished, f"the program did not finish: {self.closed_with!r}"
 
     def finish(self) -> None:

@@ -1,16 +1,18 @@
 """Copying the log back into the database file, off the commit path.
 
-SQLite appends commits to a write-ahead log; a checkpoint copies the log's pages to the database, and a log that is
-copied completely is written from its start again by the next commit.
+SQLite appends commits to a write-ahead log; a checkpoint copies the log's pages to the database, and a log
+that is copied completely is written from its start again by the next commit.
 
-1. A step runs in a thread and connection of its own and never makes a commit wait, with the exceptions of rule 3.
-2. The log is left alone until ``STEP_BYTES`` were written to it: a page that changed often is then copied once, and
-   a page that was freed and used again is copied once too.
-3. Under steady load a step never finds the log standing still. When a step left little to copy (``REST_BYTES``), or
-   the log is above ``LOG_BYTES_MAX``, the last part is copied with commits held back (``gate``), so that the next one
-   starts the log anew. The first takes a millisecond or two, the second is the answer to a disk that is slower than
-   the publishers.
-4. The log's file keeps its size: writing over blocks that exist makes each later fsync cheaper. It shrinks at close.
+1. A step runs in a thread and connection of its own and never makes a commit wait, with the exceptions of
+   rule 3.
+2. The log is left alone until ``STEP_BYTES`` were written to it: a page that changed often is then copied
+   once, and a page that was freed and used again is copied once too.
+3. Under steady load a step never finds the log standing still. When a step left little to copy
+   (``REST_BYTES``), or the log is above ``LOG_BYTES_MAX``, the last part is copied with commits held back
+   (``gate``), so that the next one starts the log anew. The first takes a millisecond or two, the second is
+   the answer to a disk that is slower than the publishers.
+4. The log's file keeps its size: writing over blocks that exist makes each later fsync cheaper. It shrinks
+   at close.
 """
 
 from __future__ import annotations

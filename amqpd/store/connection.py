@@ -41,6 +41,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def roll_back(connection: sqlite3.Connection) -> None:
     """End the transaction, if SQLite has not done so itself."""
     if connection.in_transaction:
-        # What was wrong is being raised already; a connection that cannot even roll back is replaced by resume.
+        # What was wrong is being raised already; a connection that cannot even roll back is replaced by
+        # resume.
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")

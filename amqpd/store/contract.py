@@ -2,13 +2,21 @@
 
 Used by the store thread only; every method blocks. No trio, time, thread, socket or SQL type crosses it.
 
-1. A batch is atomic and carries everything its turn decided, definitions too; definitions never go by a side door.
+1. A batch is atomic and carries everything its turn decided, definitions too; definitions never go by a
+   side door.
 2. Numbers are dense, commits happen in order, confirms are released in that order.
-3. ``commit(n)`` when ``last_batch == n`` is a no-op: repeating is safe. ``epoch`` and ``last_batch`` are written in
-   the same transaction as the data. A commit whose epoch is not the stored one raises ``StoreFenced`` and writes
-   nothing.
+3. ``commit(n)`` when ``last_batch == n`` is a no-op: repeating is safe. ``epoch`` and ``last_batch`` are
+   written in the same transaction as the data. A commit whose epoch is not the stored one raises
+   ``StoreFenced`` and writes nothing.
 4. Errors are the five below. Nothing else leaves a store.
 5. A requeue keeps its position and writes nothing. Ids and positions come from above, unique per shard.
+6. A batch puts before it deletes: an entry may be put and purged by the same batch. No entry is put into a
+   range that was purged or dropped by an earlier batch.
+7. Paged-out transient messages are a world of their own. A paged entry has its own row in
+   ``paged_messages``, of this batch or an earlier one; a row that comes again is left alone. ``settled``
+   and ``purged`` ranges and dropped queues take paged entries too, and the store finds by itself which
+   paged messages nobody refers to any more: ``released``, ``shared``, ``depths`` and the flag SHARED speak
+   of durable entries only.
 """
 
 from __future__ import annotations
@@ -32,7 +40,9 @@ class StoreUncertain(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """The store does not answer (IO error, read-only, locked): nothing was written; ``resume``, then repeat."""
+    """The store does not answer (IO error, read-only, locked): nothing was written; ``resume``, then
+    repeat.
+    """
 
 
 class StoreFenced(StoreError):
@@ -67,16 +77,28 @@ class Store(Protocol):
         """Write ``batch``; when this returns it is durable."""
         ...
 
+    def tidy(self) -> bool:
+        """Do a bounded piece of what earlier commits put off (deleting what was purged); for idle moments.
+        Returns whether something is left. Needs no batch number; fails as ``commit`` does, but never
+        uncertainly for the broker: nothing has to be repeated."""
+        ...
+
     def renew(self) -> float:
         """Seconds the claim still holds; ``inf`` where a claim cannot be lost."""
         ...
 
     def resume(self) -> int:
-        """After StoreUncertain or StoreUnavailable: reopen what is needed; returns the last committed batch number."""
+        """After StoreUncertain or StoreUnavailable: reopen what is needed; returns the last committed
+        batch number.
+        """
         ...
 
     def close(self, release: bool) -> None:
         """Close. With ``release`` the claim is given back and the next open is clean."""
+        ...
+
+    def reader(self) -> StoreReader:
+        """A new reader; any number of them, once the store was opened."""
         ...
 
 
@@ -86,8 +108,8 @@ class StoreReader(Protocol):
     def summary(self) -> Summary: ...
 
     def load(self, queue: int, after: int, limit: int, max_bytes: int) -> list[StoredEntry]:
-        """Entries of ``queue`` with a position above ``after``, in order: at most ``limit``, and no more once
-        their bodies exceed ``max_bytes`` (at least one where there is one)."""
+        """Entries of ``queue`` with a position above ``after``, in order: at most ``limit``, ending with the
+        one whose body makes the sum of bodies exceed ``max_bytes``. Durable and paged-out entries alike."""
         ...
 
     def bodies(self, ids: Sequence[int]) -> list[bytes]:

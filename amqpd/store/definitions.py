@@ -31,8 +31,8 @@ def read_definitions(connection: sqlite3.Connection) -> list[Definition]:
     definitions: list[Definition] = []
     for kind in KINDS:
         columns = _columns(kind)
-        for row in connection.execute(f"SELECT {_names(columns)} FROM {_quoted(kind)} ORDER BY rowid"):
-            definitions.append(Definition(kind, False, dict(zip(columns, row, strict=True))))
+        rows = connection.execute(f"SELECT {_names(columns)} FROM {_quoted(kind)} ORDER BY rowid")
+        definitions.extend(Definition(kind, False, dict(zip(columns, row, strict=True))) for row in rows)
     return definitions
 
 

@@ -26,7 +26,8 @@ def store_error(error: sqlite3.Error | OSError, path: object, committing: bool =
     """The contract's error for ``error``. ``committing``: it was COMMIT that failed.
 
     A log without room has no commit frame, so "full" is certain even in COMMIT; an IO error there is not.
-    What is neither room nor IO (a broken constraint, a missing table) says that the file is not what we wrote.
+    What is neither room nor IO (a broken constraint, a missing table) says that the file is not what we
+    wrote.
     """
     if isinstance(error, OSError):
         return StoreUnavailable(f"{path}: {error.strerror or error}")

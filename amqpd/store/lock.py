@@ -1,7 +1,7 @@
 """The lock that keeps a second broker out of a data directory.
 
-It is an flock on a file beside the database, so it ends with the process however that ends. The file stays: taking it
-away would let a third process lock a file that the second no longer sees.
+It is an flock on a file beside the database, so it ends with the process however that ends. The file stays:
+taking it away would let a third process lock a file that the second no longer sees.
 """
 
 from __future__ import annotations

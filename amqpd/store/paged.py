@@ -1,10 +1,11 @@
 """The file for transient messages that were put out of memory.
 
-1. It needs no durability: it is written without fsync, thrown away at every start, and made when first needed.
-2. It commits before the main file. What it does is safe to repeat, so a batch may be committed again when the main
-   file failed, and a batch that the main file holds never misses its paged messages.
-3. It finds by itself which messages a settled range sets free: ``released`` and ``shared`` of a batch speak of
-   durable entries only, because one message may be durable in one queue and paged out of another.
+1. It needs no durability: it is written without fsync, thrown away at every start, and made when first
+   needed.
+2. It commits before the main file. What it does is safe to repeat, so a batch may be committed again when
+   the main file failed, and a batch that the main file holds never misses its paged messages.
+3. It finds by itself which messages a settled range sets free: ``released`` and ``shared`` of a batch speak
+   of durable entries only, because one message may be durable in one queue and paged out of another.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class PagedFile:
         self._connection = self._tables = None
 
     def commit(self, batch: Batch, discarded: Sequence[EntryRange], rows_max: int, bytes_max: int) -> None:
-        """Write what ``batch`` says of paged messages. ``discarded`` are ranges that are purged or dropped."""
+        """Write what ``batch`` says of paged messages. ``discarded`` are ranges that are purged or
+        dropped.
+        """
         if not self.present and not batch.paged_entries:
             return
         if not (

@@ -20,7 +20,7 @@ from amqpd.store.tables import POSITION_MAX, pieces, repeated
 
 Result = TypeVar("Result")
 
-_LOAD: Final = """
+LOAD: Final = """
 SELECT e.position, e.flags, m.exchange, m.routing_key, m.properties, m.body
 FROM entry AS e LEFT JOIN message AS m ON m.id = e.position
 WHERE e.queue = ? AND e.position BETWEEN ? AND ?
@@ -28,7 +28,7 @@ ORDER BY e.position LIMIT ?
 """
 
 # Ends of a queue's range, found by one seek each; what is in the trash does not count.
-_SUMMARY: Final = """
+SUMMARY: Final = """
 SELECT queue.id, coalesce(depth.messages, 0), coalesce(depth.bytes, 0),
        (SELECT min(position) FROM entry WHERE entry.queue = queue.id),
        (SELECT max(position) FROM entry WHERE entry.queue = queue.id),
@@ -44,7 +44,8 @@ _TRASH: Final = "SELECT first, last FROM trash WHERE queue = ? ORDER BY first"
 class SqliteReader:
     """Reads the main file and, where there is one, the file of paged-out transient messages.
 
-    May be called from any thread; calls wait for each other. After an error the next call opens the files again.
+    May be called from any thread; calls wait for each other. After an error the next call opens the files
+    again.
     """
 
     def __init__(self, path: Path, paged: PagedFile | None = None) -> None:
@@ -127,7 +128,7 @@ def _read_summary(connection: sqlite3.Connection) -> Summary:
         definitions = read_definitions(connection)
         trashed = {queue for (queue,) in connection.execute("SELECT DISTINCT queue FROM trash")}
         queues: list[QueueSummary] = []
-        for queue, messages, size, first, last, redelivered in connection.execute(_SUMMARY).fetchall():
+        for queue, messages, size, first, last, redelivered in connection.execute(SUMMARY).fetchall():
             if queue in trashed:
                 first, last = _ends(connection, queue)
             queues.append(QueueSummary(queue, messages, size, first or 0, last or 0, redelivered))
@@ -137,7 +138,9 @@ def _read_summary(connection: sqlite3.Connection) -> Summary:
 
 
 def _ends(connection: sqlite3.Connection, queue: int) -> tuple[int, int]:
-    """First and last position of a queue of which parts lie in the trash; 0 and 0 when nothing else is there."""
+    """First and last position of a queue of which parts lie in the trash; 0 and 0 when nothing else is
+    there.
+    """
     first = last = 0
     for low, high in _spans(connection, queue, 0):
         ends = connection.execute(
@@ -169,7 +172,7 @@ def _load(
     page: list[StoredEntry] = []
     size = 0
     for first, last in _spans(connection, queue, after):
-        rows = connection.execute(_LOAD, (queue, first, last, limit - len(page)))
+        rows = connection.execute(LOAD, (queue, first, last, limit - len(page)))
         for row in rows:
             entry = StoredEntry(*row)
             if entry.body is None:

@@ -1,10 +1,11 @@
 """The tables of a store file, and the steps from older files to this one.
 
 1. ``user_version`` is the number of migrations a file has had; ``application_id`` says that the file is ours.
-2. A migration, once released, is never changed. A change of ``KINDS`` is a new migration that alters the tables.
+2. A migration, once released, is never changed. A change of ``KINDS`` is a new migration that alters the
+   tables.
 3. All pending migrations happen in one transaction, or none.
-4. Bodies are appended in id order to a rowid table; entries are narrow and lie in queue order. Both stay readable:
-   ``SELECT * FROM queue_contents`` answers "what is in this queue".
+4. Bodies are appended in id order to a rowid table; entries are narrow and lie in queue order. Both stay
+   readable: ``SELECT * FROM queue_contents`` answers "what is in this queue".
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 APPLICATION_ID: Final = 0x616D7164  # "amqd"
 PAGE_SIZE: Final = 16384  # octets; see bench/store.py
 
-# The bodies, the places in queues, and the ranges that are dropped but not yet deleted. The file for paged-out
-# transient messages has the same three tables. The index holds the entries whose message another entry may refer to.
+# The bodies, the places in queues, and the ranges that are dropped but not yet deleted. The file for paged-
+# out transient messages has the same three tables. The index holds the entries whose message another entry
+# may refer to.
 _MESSAGE_TABLES: Final = """
 CREATE TABLE message (
     id INTEGER PRIMARY KEY,
@@ -91,11 +93,14 @@ SCHEMA_VERSION: Final = len(MIGRATIONS)
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the file ours and its schema this program's. In autocommit mode; raises StoreCorrupt, sqlite3.Error."""
+    """Make the file ours and its schema this program's. In autocommit mode; raises StoreCorrupt,
+    sqlite3.Error.
+    """
     version = _version(connection, path)
     if version > SCHEMA_VERSION:
         raise StoreCorrupt(
-            f"{path} was written by a newer amqpd (schema {version}, this program knows up to {SCHEMA_VERSION})"
+            f"{path} was written by a newer amqpd"
+            f" (schema {version}; this program knows schemas up to {SCHEMA_VERSION})"
         )
     if version == 0:
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
@@ -105,7 +110,9 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def configure(connection: sqlite3.Connection, synchronous: str = "FULL", autocheckpoint: int = 0) -> None:
-    """The settings of every connection that writes. ``autocheckpoint``: pages of log, 0 for never in a commit."""
+    """The settings of every connection that writes. ``autocheckpoint``: pages of log, 0 for never in a
+    commit.
+    """
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {autocheckpoint}")

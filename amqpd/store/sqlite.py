@@ -1,14 +1,14 @@
 """The store in one SQLite file: the writer.
 
-1. A batch is one transaction: definitions, messages, entries, deletions, depths, and the mark that says which batch
-   it was. COMMIT with ``synchronous=FULL`` is what makes it durable.
+1. A batch is one transaction: definitions, messages, entries, deletions, depths, and the mark that says
+   which batch it was. COMMIT with ``synchronous=FULL`` is what makes it durable.
 2. The order inside a batch: what is put comes before what is deleted, because a batch may do both to a queue;
    depths come before drops, because a dropped queue has none.
-3. The epoch is checked by the statement that writes the mark. The lock beside the file makes a second owner on this
-   machine impossible; the epoch catches one that took the lock away.
+3. The epoch is checked by the statement that writes the mark. The lock beside the file makes a second owner
+   on this machine impossible; the epoch catches one that took the lock away.
 4. After an error nothing of the batch is left, and the same batch may be committed again.
-5. Purging or dropping a queue is a row in ``trash``; the deleting is done in slices, some in each commit and the rest
-   by ``tidy``.
+5. Purging or dropping a queue is a row in ``trash``; the deleting is done in slices, some in each commit
+   and the rest by ``tidy``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from amqpd.store.reader import SqliteReader
 from amqpd.store.schema import PAGE_SIZE, prepare
 from amqpd.store.tables import POSITION_MAX, MessageTables, pieces, repeated
 
-# One slice of deleting what was purged or dropped: entries, and octets of their bodies. In a commit somebody waits.
+# One slice of deleting what was purged or dropped: entries, and octets of their bodies. In a commit
+# somebody waits.
 COMMIT_SLICE: Final = (1_000, 4 << 20)
 TIDY_SLICE: Final = (5_000, 16 << 20)
 
@@ -52,8 +53,8 @@ _MARK: Final = "UPDATE meta SET last_batch = ?, next_id = ? WHERE id = 1 AND epo
 
 @final
 class SqliteStore:
-    """Writes ``path`` (made when it is not there) with ``-wal`` and ``-shm`` beside it while it is open, a lock file
-    ``.lock`` and, when transient messages were paged out, ``.paged``.
+    """Writes ``path`` (made when it is not there) with ``-wal`` and ``-shm`` beside it while it is open, a
+    lock file ``.lock`` and, when transient messages were paged out, ``.paged``.
 
     ``checkpointer`` must be stepped by somebody: without it the log grows until close.
     """
@@ -107,7 +108,9 @@ class SqliteStore:
         self.checkpointer.written += _log_bytes(batch)
 
     def tidy(self) -> bool:
-        """Delete a slice of what was purged or dropped; returns whether something is left. For idle moments."""
+        """Delete a slice of what was purged or dropped; returns whether something is left. For idle
+        moments.
+        """
         with self._errors(), self._gate:
             left = self._paged.tidy(*TIDY_SLICE)
             connection, tables = self._writer()
@@ -123,15 +126,17 @@ class SqliteStore:
         return math.inf
 
     def resume(self) -> int:
-        """See the contract. What the file holds afterwards is on disk, also when it was an fsync that failed."""
+        """See the contract. What the file holds afterwards is on disk, also when it was an fsync that
+        failed.
+        """
         assert self._lock is not None, "the store is not open"
         with self._gate:
             self._disconnect()
             with self._errors():
                 connection = self._connect()
                 prepare(connection, self.path)
-                # A failed fsync may be forgotten by the kernel: the next one succeeds and the pages never reach the
-                # disk. Copying the log to the database writes and syncs every page of it anew.
+                # A failed fsync may be forgotten by the kernel: the next one succeeds and the pages never
+                # reach the disk. Copying the log to the database writes and syncs every page of it anew.
                 busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 if busy:
                     raise StoreUnavailable(f"{self.path}: a reader keeps the log busy")
@@ -142,7 +147,9 @@ class SqliteStore:
         return self._last_batch
 
     def close(self, release: bool) -> None:
-        """See the contract. With ``release`` the log is copied back, so that one file remains. Repeating is safe."""
+        """See the contract. With ``release`` the log is copied back, so that one file remains. Repeating
+        is safe.
+        """
         if self._lock is None:
             return
         try:

@@ -1,11 +1,11 @@
 """Rows in and out of the message tables, in few large statements.
 
-1. A statement gives the GIL away and must win it back from the busy trio thread, so what counts is their number:
-   rows go in by up to ``ROWS_MAX`` at once, and many ranges go out with one statement.
+1. A statement gives the GIL away and must win it back from the busy trio thread, so what counts is their
+   number: rows go in by up to ``ROWS_MAX`` at once, and many ranges go out with one statement.
 2. Row counts are powers of two, so that a handful of prepared statements serve all sizes.
-3. A range that may hold millions of entries goes to ``trash`` first, in the same transaction as the rest of its
-   batch, and is deleted in slices by later ``sweep`` calls. Readers do not see what lies in a trash range; no entry
-   is ever put into one, because positions only grow.
+3. A range that may hold millions of entries goes to ``trash`` first, in the same transaction as the rest of
+   its batch, and is deleted in slices by later ``sweep`` calls. Readers do not see what lies in a trash
+   range; no entry is ever put into one, because positions only grow.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def pieces(rows: Sequence[Sequence[object]]) -> Iterator[tuple[int, list[object]
 
 @final
 class MessageTables:
-    """The message, entry and trash tables of one connection. Raises sqlite3.Error; the caller owns the transaction.
+    """The message, entry and trash tables of one connection. Raises sqlite3.Error; the caller owns the
+    transaction.
 
     ``shared_flag``: entries with it may share their message with others, and are in the index that tells.
     ``repeatable``: rows that are there already are left alone, so that a batch may be written twice.
@@ -78,7 +79,8 @@ class MessageTables:
             for count, values in pieces(settled):
                 self._execute(
                     repeated(
-                        "DELETE FROM entry WHERE (queue, position) IN (SELECT e.queue, e.position FROM (VALUES ",
+                        "DELETE FROM entry WHERE (queue, position) IN"
+                        " (SELECT e.queue, e.position FROM (VALUES ",
                         "(?,?,?)",
                         count,
                         ") AS r CROSS JOIN entry AS e"
@@ -116,8 +118,8 @@ class MessageTables:
             self.trash_waiting = True
 
     def sweep(self, rows_max: int, bytes_max: int) -> bool:
-        """Delete one slice of what lies in the trash: at most ``rows_max`` entries, and no more once their bodies
-        exceed ``bytes_max``. Returns whether something is left."""
+        """Delete one slice of what lies in the trash: at most ``rows_max`` entries, and no more once their
+        bodies exceed ``bytes_max``. Returns whether something is left."""
         swept = False
         while self.trash_waiting and rows_max > 0 and bytes_max > 0:
             row = self._execute("SELECT rowid, queue, first, last FROM trash LIMIT 1").fetchone()
@@ -202,7 +204,9 @@ class MessageTables:
     def _sweep_range(
         self, trashed: tuple[int, int, int, int], rows_max: int, bytes_max: int
     ) -> tuple[int, int]:
-        """Delete the front of one trash range. Returns how many entries and how many octets of bodies went."""
+        """Delete the front of one trash range. Returns how many entries and how many octets of bodies
+        went.
+        """
         row, queue, first, last = trashed
         entries = self._execute(
             "SELECT e.position, e.flags, coalesce(length(m.body), 0) FROM entry AS e"

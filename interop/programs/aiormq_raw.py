@@ -122,7 +122,36 @@ def run(broker: Broker) -> Json:
         return asyncio.run(client(broker.url))
 
 
-EXPECTED: Json = {}
+EXPECTED: Json = {
+    "publish_and_get": {
+        "declared": [QUEUE, 0, 0],
+        "confirmed": "Ack",
+        "returned": [312, "NO_ROUTE", EXCHANGE, "b"],
+        "got": ["one", False, True],
+        "again": ["one", True],
+        "empty": "GetEmpty",
+    },
+    "consume": {
+        "tags": ["interop-tag", "interop-tag"],
+        "bodies": ["1", "2", "3"],
+        "held back": [1, 1],
+        "at the end": [0, 0],
+    },
+    "transaction": ["kept", ""],
+    "errors": {
+        "declare_otherwise": [
+            "ChannelPreconditionFailed",
+            f"PRECONDITION_FAILED - inequivalent arg 'durable' for queue '{QUEUE}' in vhost '/': "
+            "received 'false' but current is 'true'",
+        ],
+        "passive_declare": ["ChannelNotFoundEntity", "NOT_FOUND - no queue 'interop.no_such' in vhost '/'"],
+        "reserved_name": [
+            "ChannelAccessRefused",
+            "ACCESS_REFUSED - queue name 'amq.mine' contains reserved prefix 'amq.*'",
+        ],
+        "connection open": True,
+    },
+}
 
 if __name__ == "__main__":
     main(run, EXPECTED)

@@ -1,0 +1,59 @@
+"""Every program must see the right answers from amqpd, and the same from RabbitMQ but for the intended differences."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+
+from interop import programs
+from interop.broker import Broker, CannotDo
+from interop.differences import INTENDED
+from interop.transcript import Json, differing_places, unexplained
+
+pytestmark = pytest.mark.interop
+
+NAMES = sorted(module.name for module in pkgutil.iter_modules(programs.__path__))
+
+Observe = Callable[[Broker, str], Json]
+
+
+def program(name: str) -> ModuleType:
+    return importlib.import_module(f"interop.programs.{name}")
+
+
+@pytest.fixture(scope="module")
+def observe() -> Observe:
+    """Run a program against a broker, once for each pair; skips when this broker cannot do what it needs."""
+    seen: dict[tuple[str, str], Json] = {}
+
+    def observe_once(broker: Broker, name: str) -> Json:
+        if (broker.url, name) not in seen:
+            try:
+                seen[broker.url, name] = broker.observe(program(name).run)
+            except CannotDo as reason:
+                pytest.skip(str(reason))
+        return seen[broker.url, name]
+
+    return observe_once
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_program_sees_what_it_must(name: str, broker: Broker, observe: Observe) -> None:
+    wrong = [
+        f"{path}: expected {expected!r}, got {got!r}"
+        for path, expected, got in differing_places(program(name).EXPECTED, observe(broker, name))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("name", NAMES)
+def test_rabbitmq_answers_the_same(name: str, broker: Broker, rabbitmq: Broker, observe: Observe) -> None:
+    wrong = unexplained(observe(broker, name), observe(rabbitmq, name), INTENDED.get(name, []))
+    assert not wrong, "\n".join(wrong)
+
+
+def test_intended_differences_name_programs_that_exist() -> None:
+    assert INTENDED.keys() <= set(NAMES)

@@ -1,0 +1,498 @@
+"""What every store does the same way: the contract of ``amqpd.store.contract``, rule by rule."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from amqpd.broker.batch import KINDS, PAGED, SHARED, Definition, QueueSummary, Scalar
+from amqpd.store.contract import StoreCorrupt, StoreFenced, StoreUnavailable
+from tests.store.batches import EVERYTHING, add, body, drop_queue, message, positions, queue
+from tests.store.conftest import Place
+
+
+def test_a_new_store_begins_at_one(place: Place) -> None:
+    _, reader, opened = place.start()
+    assert (opened.epoch, opened.last_batch, opened.next_message_id, opened.clean) == (1, 0, 1, True)
+    assert reader.summary().definitions == []
+    assert reader.summary().queues == []
+
+
+def test_every_open_raises_the_epoch_and_finds_batch_and_next_id(place: Place) -> None:
+    writer, _, _ = place.start()
+    writer.define(queue(1))
+    writer.publish([1], [2, 3])
+    place.stop(release=True)
+    _, _, opened = place.start()
+    assert (opened.epoch, opened.last_batch, opened.next_message_id, opened.clean) == (2, 2, 4, True)
+
+
+def test_a_store_that_was_not_released_is_not_clean_once(place: Place) -> None:
+    place.start()
+    place.stop(release=False)
+    _, _, opened = place.start()
+    assert not opened.clean
+    place.stop(release=True)
+    _, _, opened = place.start()
+    assert opened.clean
+
+
+def test_a_second_owner_is_refused_while_the_first_holds_the_store(place: Place) -> None:
+    place.start()
+    with pytest.raises(StoreUnavailable):
+        place.make().open("main", "second")
+    place.stop()
+    place.start()
+
+
+def test_another_shard_is_refused(place: Place) -> None:
+    place.start("main")
+    place.stop()
+    with pytest.raises(StoreCorrupt):
+        place.make().open("other", "test")
+    place.start("main")  # the refusal let the claim go
+
+
+def test_closing_twice_is_harmless(place: Place) -> None:
+    writer, _, _ = place.start()
+    writer.store.close(release=True)
+    writer.store.close(release=True)
+    assert place.start()[2].clean
+
+
+def test_a_claim_that_cannot_be_lost_holds_for_ever(place: Place) -> None:
+    assert place.start()[0].store.renew() == math.inf
+
+
+def test_a_batch_is_read_back_as_it_was_committed(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1)]
+    batch.messages = [(2, "", "", b"", b""), (3, "amq.topic", "clé.\x00", b"\x00\xff", bytes(range(256)))]
+    batch.entries = [(1, 2, 0), (1, 3, SHARED)]
+    writer.commit(batch)
+    assert [tuple(entry) for entry in reader.load(1, 0, 10, EVERYTHING)] == [
+        (2, 0, "", "", b"", b""),
+        (3, SHARED, "amq.topic", "clé.\x00", b"\x00\xff", bytes(range(256))),
+    ]
+
+
+def test_committing_the_last_batch_again_changes_nothing(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1)]
+    add(batch, [1], [2, 3])
+    add(batch, [1], [4], paged=True)
+    writer.commit(batch)
+    writer.store.commit(batch)
+    assert positions(reader, 1) == [2, 3, 4]
+    place.stop()
+    writer, reader, opened = place.start()
+    writer.store.commit(batch)
+    assert opened.last_batch == 1
+    assert positions(reader, 1) == [2, 3]
+
+
+def test_a_batch_out_of_turn_is_a_bug(place: Place) -> None:
+    writer, _, _ = place.start()
+    batch = writer.new()
+    batch.number = 2
+    with pytest.raises(AssertionError):
+        writer.store.commit(batch)
+
+
+def test_a_fenced_owner_writes_nothing_and_gives_nothing_back(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.define(queue(1))
+    place.seize()
+    with pytest.raises(StoreFenced):
+        writer.publish([1], [2])
+    with pytest.raises(StoreFenced):
+        writer.store.resume()
+    assert positions(reader, 1) == []
+    assert place.stored_messages() == set()
+
+
+def test_resume_tells_the_last_batch_and_writing_goes_on(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.define(queue(1))
+    writer.publish([1], [2])
+    assert writer.store.resume() == 2
+    writer.publish([1], [3])
+    assert positions(reader, 1) == [2, 3]
+
+
+def test_a_store_that_is_not_open_is_unavailable(place: Place) -> None:
+    writer, _, _ = place.start()
+    place.stop()
+    with pytest.raises(StoreUnavailable):
+        writer.define(queue(1))
+
+
+# Definitions
+
+
+def example(kind: str, number: int) -> Definition:
+    """A definition with a value of its own in every column."""
+    row = KINDS[kind]
+    examples: dict[type, Scalar] = {str: f"text {number}", int: number, bytes: b"\x00\x01%d" % number}
+    values = {name: examples[type_] for name, type_ in {**row.key, **row.columns}.items()}
+    return Definition(kind, False, values)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_definitions_of_a_kind_are_put_replaced_and_dropped(place: Place, kind: str) -> None:
+    writer, reader, _ = place.start()
+    one, two = example(kind, 1), example(kind, 2)
+    writer.define(one, two)
+    changed = Definition(kind, False, {**one.values, **dict.fromkeys(KINDS[kind].columns)})
+    writer.define(changed)
+    assert sorted(map(repr, reader.summary().definitions)) == sorted(map(repr, [changed, two]))
+    writer.define(Definition(kind, True, {name: two.values[name] for name in KINDS[kind].key}))
+    place.stop()
+    assert place.start()[1].summary().definitions == [changed]
+
+
+def test_definitions_of_one_batch_are_done_in_their_order(place: Place) -> None:
+    writer, reader, _ = place.start()
+    one = example("user", 1)
+    again = Definition("user", False, {**one.values, "tags": "again"})
+    drop = Definition("user", True, {"name": one.values["name"]})
+    writer.define(one, drop, again)
+    assert reader.summary().definitions == [again]
+    writer.define(one, again, drop)
+    assert reader.summary().definitions == []
+
+
+def test_definitions_come_back_in_an_order_in_which_they_can_be_declared(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.define(*(example(kind, 1) for kind in reversed(KINDS)))
+    assert [definition.kind for definition in reader.summary().definitions] == list(KINDS)
+
+
+def test_many_definitions_fit_one_batch(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.define(*(queue(number) for number in range(1, 1500)))
+    assert len(reader.summary().queues) == 1499
+    writer.define(*(drop_queue(number) for number in range(2, 1500)))
+    assert [row.queue for row in reader.summary().queues] == [1]
+
+
+# Messages and entries
+
+
+@pytest.mark.parametrize("count", [1, 2, 63, 64, 511, 512, 513, 1500])
+def test_any_number_of_messages_goes_in_and_out(place: Place, count: int) -> None:
+    writer, reader, _ = place.start()
+    writer.define(queue(1), queue(2))
+    writer.publish([1], range(10, 10 + count))
+    assert positions(reader, 1) == list(range(10, 10 + count))
+    assert [entry.body for entry in reader.load(1, 0, count, EVERYTHING)] == [
+        body(number) for number in range(10, 10 + count)
+    ]
+    assert positions(reader, 2) == []
+    writer.settle(1, 10, 10 + count - 1)
+    assert positions(reader, 1) == []
+    assert place.stored_messages() == set()
+
+
+def test_messages_of_one_batch_go_to_queues_in_turn(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    ids = list(range(10, 310))
+    batch.messages = [message(number) for number in ids]
+    batch.entries = [(1 + number % 3, number, 0) for number in ids]
+    writer.commit(batch)
+    for number in (1, 2, 3):
+        assert positions(reader, number) == [id_ for id_ in ids if 1 + id_ % 3 == number]
+
+
+def test_a_settled_range_takes_only_its_own_queue(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.messages = [message(number) for number in range(10, 20)]
+    batch.entries = [(1 + number % 2, number, 0) for number in range(10, 20)]
+    writer.commit(batch)
+    batch = writer.new()
+    batch.settled = [(1, 10, 19)]
+    batch.released = [(number, number) for number in range(10, 20, 2)]
+    writer.commit(batch)
+    assert positions(reader, 1) == []
+    assert positions(reader, 2) == [11, 13, 15, 17, 19]
+    assert place.stored_messages() == {11, 13, 15, 17, 19}
+
+
+def test_many_short_ranges_settle_just_what_they_name(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.publish([1], range(1000, 4000))
+    gone = set(range(1000, 4000, 3)) | set(range(1001, 4000, 9))
+    batch = writer.new()
+    batch.settled = [(1, number, number) for number in sorted(gone)]
+    batch.released = [(number, number) for number in sorted(gone)]
+    writer.commit(batch)
+    left = [number for number in range(1000, 4000) if number not in gone]
+    assert positions(reader, 1) == left
+    assert place.stored_messages() == set(left)
+
+
+def test_a_shared_message_stays_until_its_last_entry_goes(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.publish([1, 2, 3], [10, 11])
+    for queue_id in (1, 2):
+        batch = writer.new()
+        batch.settled = [(queue_id, 10, 11)]
+        batch.shared = [10, 11]
+        writer.commit(batch)
+        assert place.stored_messages() == {10, 11}
+        assert [entry.body for entry in reader.load(3, 0, 10, EVERYTHING)] == [body(10), body(11)]
+    batch = writer.new()
+    batch.settled = [(3, 10, 10)]
+    batch.shared = [10]
+    writer.commit(batch)
+    assert place.stored_messages() == {11}
+
+
+def test_depths_and_marks_are_kept_until_the_queue_goes(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1), queue(2)]
+    add(batch, [1], [10, 11, 12])
+    batch.depths = [(1, 3, 30)]
+    batch.redelivered = [(1, 11)]
+    writer.commit(batch)
+    batch = writer.new()
+    batch.settled, batch.released = [(1, 10, 10)], [(10, 10)]
+    batch.depths = [(1, 2, 20)]
+    batch.redelivered = [(1, 10)]
+    writer.commit(batch)
+    place.stop()
+    writer, reader, _ = place.start()
+    assert reader.summary().queues == [QueueSummary(1, 2, 20, 11, 12, 11), QueueSummary(2, 0, 0, 0, 0, 0)]
+    batch = writer.new()
+    batch.definitions = [drop_queue(1)]
+    batch.depths = [(1, 0, 0)]
+    writer.commit(batch)
+    writer.define(queue(1))
+    assert reader.summary().queues[0] == QueueSummary(1, 0, 0, 0, 0, 0)
+
+
+# Purging and dropping
+
+
+def test_a_purged_range_is_gone_for_readers_at_once_and_from_disk_after_tidying(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.define(queue(1))
+    for first in range(10_000, 14_000, 500):
+        writer.publish([1], range(first, first + 500))
+    writer.purge(1, 10_100, 13_899)
+    left = [*range(10_000, 10_100), *range(13_900, 14_000)]
+    assert positions(reader, 1) == left
+    summary = reader.summary().queues[0]
+    assert (summary.first, summary.last) == (10_000, 13_999)
+    while writer.store.tidy():
+        assert positions(reader, 1) == left
+    assert place.stored_messages() == set(left)
+    assert positions(reader, 1) == left
+
+
+def test_commits_alone_finish_a_purge(place: Place) -> None:
+    writer, reader, _ = place.start()
+    for first in range(10_000, 13_000, 500):
+        writer.publish([1], range(first, first + 500))
+    writer.purge(1, 0, 12_999)
+    for number in range(20_000, 20_010):
+        writer.publish([1], [number])
+    assert place.stored_messages() == set(range(20_000, 20_010))
+    assert positions(reader, 1) == list(range(20_000, 20_010))
+
+
+def test_a_purge_is_finished_after_a_restart(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.define(queue(1))
+    for first in range(10_000, 13_000, 500):
+        writer.publish([1], range(first, first + 500))
+    writer.purge(1, 10_000, 12_999)
+    place.stop(release=False)
+    writer, reader, _ = place.start()
+    assert positions(reader, 1) == []
+    summary = reader.summary().queues[0]
+    assert (summary.first, summary.last) == (0, 0)
+    while writer.store.tidy():
+        pass
+    assert place.stored_messages() == set()
+
+
+def test_overlapping_purges_and_a_drop_take_everything_once(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.define(queue(1), queue(2))
+    for first in range(10_000, 14_000, 500):
+        writer.publish([1, 2], range(first, first + 500))
+    writer.purge(1, 10_500, 11_500)
+    writer.purge(1, 11_000, 13_000)
+    batch = writer.new()
+    batch.definitions = [drop_queue(1)]
+    batch.purged = [(1, 10_000, 12_000)]
+    writer.commit(batch)
+    assert positions(reader, 1) == []
+    while writer.store.tidy():
+        pass
+    assert positions(reader, 2) == list(range(10_000, 14_000))
+    assert place.stored_messages() == set(range(10_000, 14_000))
+    writer.define(drop_queue(2))
+    while writer.store.tidy():
+        pass
+    assert place.stored_messages() == set()
+
+
+def test_an_entry_may_be_put_and_purged_by_one_batch(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1)]
+    add(batch, [1], [10, 11])
+    batch.purged = [(1, 10, 10)]
+    writer.commit(batch)
+    assert positions(reader, 1) == [11]
+    assert place.stored_messages() == {11}
+
+
+def test_settling_inside_a_purged_range_is_harmless(place: Place) -> None:
+    writer, reader, _ = place.start()
+    for first in range(10_000, 14_000, 500):
+        writer.publish([1], range(first, first + 500))
+    writer.purge(1, 10_000, 13_999)
+    writer.settle(1, 12_000, 12_999)
+    while writer.store.tidy():
+        pass
+    assert positions(reader, 1) == []
+    assert place.stored_messages() == set()
+
+
+# Transient messages put out of memory
+
+
+def test_paged_out_messages_come_back_in_order_among_durable_ones(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.publish([1], [10, 12, 14, 16])
+    writer.publish([1], [11, 13, 15], paged=True)
+    page = reader.load(1, 0, 100, EVERYTHING)
+    assert [(entry.position, entry.flags) for entry in page] == [
+        (number, PAGED if number % 2 else 0) for number in range(10, 17)
+    ]
+    assert [entry.body for entry in page] == [body(number) for number in range(10, 17)]
+    assert [entry.position for entry in reader.load(1, 11, 3, EVERYTHING)] == [12, 13, 14]
+    assert reader.bodies([11, 10, 15]) == [body(11), body(10), body(15)]
+
+
+def test_paged_out_messages_are_gone_after_a_restart_and_leave_nothing(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.publish([1], [10])
+    writer.publish([1], [11, 12], paged=True)
+    place.stop(release=False)
+    _, reader, opened = place.start()
+    assert positions(reader, 1) == [10]
+    assert place.stored_messages() == {10}
+    assert opened.next_message_id == 13
+
+
+def test_settling_takes_paged_out_messages_too(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.publish([1], [10, 12])
+    writer.publish([1], [11, 13], paged=True)
+    batch = writer.new()
+    batch.settled = [(1, 10, 11)]
+    batch.released = [(10, 10)]
+    writer.commit(batch)
+    assert positions(reader, 1) == [12, 13]
+    assert place.stored_messages() == {12, 13}
+
+
+def test_a_message_paged_out_of_two_queues_stays_until_both_let_go(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.publish([1], [10], paged=True)
+    writer.publish([2], [10], paged=True)  # its row comes again
+    batch = writer.new()
+    batch.settled = [(1, 10, 10)]
+    writer.commit(batch)
+    assert positions(reader, 2) == [10]
+    batch = writer.new()
+    batch.settled = [(2, 10, 10)]
+    writer.commit(batch)
+    assert place.stored_messages() == set()
+
+
+def test_a_message_may_be_durable_in_one_queue_and_paged_out_of_another(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.publish([1], [10])
+    writer.publish([2], [10], paged=True)
+    batch = writer.new()
+    batch.settled = [(2, 10, 10)]
+    writer.commit(batch)
+    assert reader.load(1, 0, 1, EVERYTHING)[0].body == body(10)
+    writer.publish([2], [11], paged=True)
+    writer.settle(1, 10, 10)
+    assert positions(reader, 1) == []
+    assert positions(reader, 2) == [11]
+
+
+def test_purging_and_dropping_take_paged_out_messages_too(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.define(queue(1), queue(2))
+    for first in range(10_000, 14_000, 500):
+        writer.publish([1], range(first, first + 500), paged=True)
+    writer.publish([2], [20_000, 20_001], paged=True)
+    writer.purge(1, 10_000, 13_998)
+    writer.define(drop_queue(2))
+    assert positions(reader, 1) == [13_999]
+    assert positions(reader, 2) == []
+    while writer.store.tidy():
+        pass
+    assert place.stored_messages() == {13_999}
+
+
+# Reading
+
+
+def test_load_stops_at_the_limit_and_goes_on_behind_a_position(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.publish([1], range(10, 30, 2))
+    assert [entry.position for entry in reader.load(1, 0, 3, EVERYTHING)] == [10, 12, 14]
+    assert [entry.position for entry in reader.load(1, 14, 3, EVERYTHING)] == [16, 18, 20]
+    assert [entry.position for entry in reader.load(1, 25, 3, EVERYTHING)] == [26, 28]
+    assert reader.load(1, 28, 3, EVERYTHING) == []
+    assert reader.load(7, 0, 3, EVERYTHING) == []
+
+
+@pytest.mark.parametrize("paged", [False, True])
+def test_load_ends_with_the_entry_that_exceeds_the_octets_allowed(place: Place, paged: bool) -> None:
+    writer, reader, _ = place.start()
+    writer.publish([1], range(10, 20), size=100)
+    if paged:
+        writer.publish([1], range(20, 30), size=100, paged=True)
+        writer.settle(1, 10, 17)
+        assert [entry.position for entry in reader.load(1, 0, 10, 399)] == [18, 19, 20, 21]
+        assert [entry.position for entry in reader.load(1, 0, 10, 400)] == [18, 19, 20, 21, 22]
+    else:
+        assert [entry.position for entry in reader.load(1, 0, 10, 299)] == [10, 11, 12]
+        assert [entry.position for entry in reader.load(1, 0, 10, 300)] == [10, 11, 12, 13]
+    assert len(reader.load(1, 0, 10, 0)) == 1
+
+
+def test_bodies_come_in_the_order_asked_for(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.publish([1], range(10, 2010))
+    assert reader.bodies([1500, 10, 700, 10]) == [body(1500), body(10), body(700), body(10)]
+    assert reader.bodies(range(10, 2010)) == [body(number) for number in range(10, 2010)]
+    assert reader.bodies([]) == []
+    with pytest.raises(StoreCorrupt):
+        reader.bodies([10, 5])
+
+
+def test_an_entry_without_its_message_is_corruption(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.publish([1], [10, 11])
+    batch = writer.new()
+    batch.released = [(11, 11)]
+    writer.commit(batch)
+    with pytest.raises(StoreCorrupt):
+        reader.load(1, 0, 10, EVERYTHING)

@@ -1,0 +1,451 @@
+"""What is particular to the SQLite store: files, settings, failing disks, and what is not read."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from amqpd.store.contract import StoreCorrupt, StoreFull, StoreUnavailable, StoreUncertain
+from amqpd.store.reader import LOAD, SUMMARY
+from amqpd.store.schema import PAGE_SIZE
+from amqpd.store.sqlite import COMMIT_SLICE, SqliteStore
+from tests.store.batches import EVERYTHING, Writer, add, body, positions, queue
+from tests.store.conftest import SqlitePlace
+
+# Processes that a test starts import what the test imports.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [*sys.path, str(Path.cwd())]))}
+NAMESPACE = ("unshare", "--map-root-user", "--mount")
+
+
+def connection_of(store: object) -> sqlite3.Connection:
+    assert isinstance(store, SqliteStore)
+    assert store._connection is not None
+    return store._connection
+
+
+def test_a_clean_stop_leaves_one_file_beside_the_lock(sqlite_place: SqlitePlace) -> None:
+    writer, _, _ = sqlite_place.start()
+    writer.publish([1], [10])
+    writer.publish([1], [11], paged=True)
+    sqlite_place.stop(release=True)
+    assert sorted(path.name for path in sqlite_place.path.parent.iterdir()) == ["amqpd.db", "amqpd.db.lock"]
+
+
+def test_the_file_has_the_settings_the_promises_need(sqlite_place: SqlitePlace) -> None:
+    writer, _, _ = sqlite_place.start()
+    settings = {
+        name: connection_of(writer.store).execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "page_size", "wal_autocheckpoint")
+    }
+    assert settings == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "page_size": PAGE_SIZE,
+        "wal_autocheckpoint": 0,
+    }
+
+
+def test_people_can_read_what_is_in_a_queue(sqlite_place: SqlitePlace) -> None:
+    writer, _, _ = sqlite_place.start()
+    writer.define(queue(1, "orders"))
+    writer.publish([1], range(10, 3010))
+    writer.purge(1, 10, 3007)
+    with closing(sqlite3.connect(sqlite_place.path)) as shell:
+        assert shell.execute("SELECT * FROM queue_contents").fetchall() == [
+            ("/", "orders", number, "exchange", f"key-{number}", 10, body(number)) for number in (3008, 3009)
+        ]
+
+
+# Two brokers
+
+
+def test_a_second_process_is_refused_with_the_directory_and_the_holder(sqlite_place: SqlitePlace) -> None:
+    sqlite_place.start()
+    program = (
+        "import pathlib, sys\n"
+        "from amqpd.store.sqlite import SqliteStore\n"
+        "SqliteStore(pathlib.Path(sys.argv[1])).open('main', 'second')\n"
+    )
+    second = subprocess.run(
+        [sys.executable, "-c", program, str(sqlite_place.path)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert second.returncode == 1
+    assert second.stderr.splitlines()[-1] == (
+        f"amqpd.store.contract.StoreUnavailable: the data directory {sqlite_place.path.parent}"
+        f" is in use by another broker (process {os.getpid()})"
+    )
+
+
+def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
+    writer = start_writing(tmp_path / "amqpd.db")
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    kill(writer)
+    place = SqlitePlace(tmp_path)
+    _, _, opened = place.start()
+    assert opened.epoch == 2
+    place.stop()
+
+
+# Killed
+
+
+def start_writing(path: Path) -> subprocess.Popen[str]:
+    """A process that commits batch after batch, each with its number as the one message, and prints the
+    number.
+    """
+    program = (
+        "import pathlib, sys\n"
+        "from amqpd.broker.batch import Batch\n"
+        "from amqpd.store.sqlite import SqliteStore\n"
+        "store = SqliteStore(pathlib.Path(sys.argv[1]))\n"
+        "number = store.open('main', 'writer').last_batch\n"
+        "while True:\n"
+        "    number += 1\n"
+        "    batch = Batch(number)\n"
+        "    batch.next_id = number + 1\n"
+        "    batch.messages = [(number, '', 'key', b'', b'x' * 3000)]\n"
+        "    batch.entries = [(1, number, 0)]\n"
+        "    store.commit(batch)\n"
+        "    print(number, flush=True)\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
+
+
+def kill(process: subprocess.Popen[str]) -> list[int]:
+    """Kill it; returns the numbers it had still printed."""
+    os.kill(process.pid, signal.SIGKILL)
+    output, _ = process.communicate()
+    return [int(line) for line in output.splitlines() if line]
+
+
+def test_what_was_committed_survives_being_killed_again_and_again(tmp_path: Path) -> None:
+    path = tmp_path / "amqpd.db"
+    last = 0
+    for lines in (1, 7, 30, 90):
+        process = start_writing(path)
+        assert process.stdout is not None
+        for _ in range(lines):
+            last = int(process.stdout.readline())
+        last = max([last, *kill(process)])
+        place = SqlitePlace(tmp_path)
+        _, reader, opened = place.start()
+        # One more may have been committed than the process lived to tell.
+        assert opened.last_batch in (last, last + 1)
+        assert not opened.clean
+        assert opened.next_message_id == opened.last_batch + 1
+        assert positions(reader, 1) == list(range(1, opened.last_batch + 1))
+        last = opened.last_batch
+        place.stop(release=False)
+
+
+# Failing
+
+
+def test_a_full_disk_writes_nothing_and_the_batch_can_be_committed_later(sqlite_place: SqlitePlace) -> None:
+    writer, reader, _ = sqlite_place.start()
+    writer.define(queue(1))
+    connection = connection_of(writer.store)
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    batch = writer.new()
+    add(batch, [1], list(range(10, 200)), size=1000)
+    for _ in range(2):
+        with pytest.raises(StoreFull):
+            writer.commit(batch)
+    assert positions(reader, 1) == []
+    connection.execute("PRAGMA max_page_count = 1000000")
+    writer.commit(batch)
+    assert positions(reader, 1) == list(range(10, 200))
+
+
+def test_a_file_system_without_room_is_full_until_there_is_room(tmp_path: Path) -> None:
+    """On a tmpfs of 2 MiB in a mount namespace of its own."""
+    program = (
+        "import os, pathlib, sys\n"
+        "from amqpd.store.contract import StoreFull\n"
+        "from amqpd.store.sqlite import SqliteStore\n"
+        "from tests.store.batches import Writer, add, positions\n"
+        "directory = pathlib.Path(sys.argv[1])\n"
+        "(directory / 'ballast').write_bytes(bytes(1 << 20))\n"
+        "store = SqliteStore(directory / 'amqpd.db')\n"
+        "writer = Writer(store, store.open('main', 'test'))\n"
+        "full = 0\n"
+        "while not full:\n"
+        "    batch = writer.new()\n"
+        "    first = batch.next_id\n"
+        "    add(batch, [1], list(range(first, first + 20)), size=1000)\n"
+        "    try:\n"
+        "        writer.commit(batch)\n"
+        "    except StoreFull:\n"
+        "        full = first\n"
+        "reader = store.reader()\n"
+        "assert positions(reader, 1) == list(range(1, full)), 'what was committed, and nothing else'\n"
+        "(directory / 'ballast').unlink()\n"
+        "writer.commit(batch)\n"
+        "assert positions(reader, 1) == list(range(1, full + 20))\n"
+        "reader.close()\n"
+        "store.close(True)\n"
+        "print('room again')\n"
+    )
+    command = 'mount -t tmpfs -o size=2m none "$0" && exec "$1" -c "$2" "$0"'
+    done = subprocess.run(
+        [
+            "unshare",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            command,
+            str(tmp_path),
+            sys.executable,
+            program,
+        ],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"no mount namespaces here: {done.stderr.strip()}")
+    assert done.stdout == "room again\n", done.stderr
+
+
+def test_a_file_that_may_not_grow_is_an_error_of_the_environment(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE fails writes with EFBIG, which is no lack of room but an IO error."""
+    program = (
+        "import pathlib, resource, sys\n"
+        "from amqpd.store.contract import StoreError\n"
+        "from amqpd.store.sqlite import SqliteStore\n"
+        "from tests.store.batches import Writer, positions\n"
+        "store = SqliteStore(pathlib.Path(sys.argv[1]))\n"
+        "writer = Writer(store, store.open('main', 'test'))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))\n"
+        "batch = None\n"
+        "while True:\n"
+        "    writer_number, first = writer.number, writer.next_id\n"
+        "    try:\n"
+        "        writer.publish([1], range(first, first + 20), size=1000)\n"
+        "    except StoreError as error:\n"
+        "        print(type(error).__name__)\n"
+        "        break\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
+        "assert store.resume() == writer.number\n"
+        "writer.next_id = first\n"
+        "writer.publish([1], range(first, first + 20), size=1000)\n"
+        "reader = store.reader()\n"
+        "assert positions(reader, 1) == list(range(1, first + 20))\n"
+        "reader.close()\n"
+        "store.close(True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "amqpd.db")],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("StoreUncertain\n", "")
+
+
+def test_a_shell_that_holds_the_write_lock_makes_the_store_unavailable(sqlite_place: SqlitePlace) -> None:
+    writer, reader, _ = sqlite_place.start()
+    connection_of(writer.store).execute("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(sqlite_place.path, isolation_level=None)) as shell:
+        shell.execute("BEGIN IMMEDIATE")
+        batch = writer.new()
+        add(batch, [1], [10])
+        with pytest.raises(StoreUnavailable):
+            writer.commit(batch)
+        shell.execute("ROLLBACK")
+    assert writer.store.resume() == 0
+    writer.commit(batch)
+    assert positions(reader, 1) == [10]
+
+
+def test_after_an_uncertain_commit_nothing_is_written_before_resume(
+    sqlite_place: SqlitePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, _, _ = sqlite_place.start()
+    store = writer.store
+    assert isinstance(store, SqliteStore)
+    real = connection_of(store)
+
+    class FailsToCommit:
+        """A connection whose COMMIT reports an IO error after it was done."""
+
+        in_transaction = False
+
+        def execute(self, statement: str, values: object = ()) -> sqlite3.Cursor:
+            done = real.execute(statement, values)  # type: ignore[arg-type]
+            if statement == "COMMIT":
+                error = sqlite3.OperationalError("disk I/O error")
+                error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+                error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+                raise error
+            return done
+
+        def close(self) -> None:
+            real.close()
+
+    batch = writer.new()
+    add(batch, [1], [10])
+    store._connection = FailsToCommit()  # type: ignore[assignment]
+    with pytest.raises(StoreUncertain):
+        store.commit(batch)
+    with pytest.raises(StoreUnavailable):
+        store.commit(batch)
+    assert store.resume() == 1
+    store.commit(batch)
+    assert positions(store.reader(), 1) == [10]
+
+
+def test_a_directory_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="No such file or directory"):
+        SqliteStore(tmp_path / "missing" / "amqpd.db").open("main", "test")
+
+
+def test_a_damaged_page_is_corruption(sqlite_place: SqlitePlace) -> None:
+    writer, _, _ = sqlite_place.start()
+    writer.publish([1], range(10, 1000), size=1000)
+    sqlite_place.stop(release=True)
+    with sqlite_place.path.open("r+b") as file:
+        file.seek(PAGE_SIZE)
+        file.write(b"\xff" * (sqlite_place.path.stat().st_size - PAGE_SIZE))
+    with pytest.raises(StoreCorrupt):
+        SqliteStore(sqlite_place.path).open("main", "test")
+
+
+def test_marks_that_cannot_be_are_corruption(sqlite_place: SqlitePlace) -> None:
+    sqlite_place.start()
+    sqlite_place.stop()
+    sqlite_place.execute("UPDATE meta SET next_id = 0")
+    with pytest.raises(StoreCorrupt, match="impossible marks"):
+        SqliteStore(sqlite_place.path).open("main", "test")
+
+
+# What is not done
+
+
+def test_a_start_does_not_read_messages(sqlite_place: SqlitePlace) -> None:
+    writer, reader, _ = sqlite_place.start()
+    writer.define(queue(1))
+    writer.publish([1], range(10, 2000))
+    # Whoever looks for the messages now finds no table of that name.
+    sqlite_place.execute("ALTER TABLE message RENAME TO hidden")
+    summary = reader.summary()
+    assert (summary.queues[0].first, summary.queues[0].last) == (10, 1999)
+    with pytest.raises(StoreCorrupt):
+        reader.load(1, 0, 1, EVERYTHING)
+
+
+def test_the_ends_of_a_queue_are_found_by_seeking(sqlite_place: SqlitePlace) -> None:
+    sqlite_place.start()
+    plan = [str(row[3]) for row in sqlite_place.execute("EXPLAIN QUERY PLAN " + SUMMARY)]
+    assert plan.count("SEARCH entry USING PRIMARY KEY (queue=?)") == 2
+    assert not [line for line in plan if "SCAN entry" in line]
+
+
+def test_a_page_is_a_range_of_entries_joined_by_message_id(sqlite_place: SqlitePlace) -> None:
+    sqlite_place.start()
+    statement = LOAD.replace("?", "1")
+    plan = [str(row[3]) for row in sqlite_place.execute("EXPLAIN QUERY PLAN " + statement)]
+    assert plan == [
+        "SEARCH e USING PRIMARY KEY (queue=? AND position>? AND position<?)",
+        "SEARCH m USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+    ]
+
+
+def test_a_big_purge_is_spread_over_many_commits(sqlite_place: SqlitePlace) -> None:
+    writer, _, _ = sqlite_place.start()
+    for first in range(10_000, 20_000, 1000):
+        writer.publish([1], range(first, first + 1000))
+    left = len(sqlite_place.stored_messages())
+    writer.purge(1, 10_000, 19_999)
+    commits = 1
+    while True:
+        now = len(sqlite_place.stored_messages())
+        assert left - now <= COMMIT_SLICE[0]
+        left = now
+        if not left:
+            break
+        writer.define(queue(commits))
+        commits += 1
+    assert commits == 10
+
+
+def test_big_bodies_are_purged_few_at_a_time(sqlite_place: SqlitePlace) -> None:
+    writer, _, _ = sqlite_place.start()
+    writer.publish([1], range(10, 22), size=1 << 20)
+    writer.purge(1, 10, 21)
+    assert len(sqlite_place.stored_messages()) == 7  # the one that exceeds 4 MiB is the last to go
+    writer.define(queue(1))
+    assert len(sqlite_place.stored_messages()) == 2
+
+
+def test_a_commit_that_fails_does_not_forget_the_trash(sqlite_place: SqlitePlace) -> None:
+    writer, _, _ = sqlite_place.start()
+    for first in range(10_000, 12_000, 1000):
+        writer.publish([1], range(first, first + 1000))
+    writer.purge(1, 10_000, 11_999)
+    connection = connection_of(writer.store)
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreFull):
+        writer.publish([1], range(20_000, 24_000), size=2000)
+    while writer.store.tidy():
+        pass
+    assert sqlite_place.stored_messages() == set()
+
+
+def test_transient_messages_cost_the_main_file_only_the_mark(sqlite_place: SqlitePlace) -> None:
+    writer, reader, _ = sqlite_place.start()
+    writer.publish([1], range(10, 500), paged=True)
+    assert sqlite_place.execute("SELECT count(*) FROM message") == [(0,)]
+    assert len(positions(reader, 1)) == 490
+    paged = writer.store._paged._connection  # type: ignore[attr-defined]
+    assert paged.execute("PRAGMA synchronous").fetchone() == (0,)
+
+
+def test_transient_messages_of_a_crashed_broker_are_taken_away(sqlite_place: SqlitePlace) -> None:
+    writer, _, _ = sqlite_place.start()
+    writer.publish([1], [10], paged=True)
+    sqlite_place.stop(release=False)
+    paged = sqlite_place.path.with_name("amqpd.db.paged")
+    assert paged.exists()
+    sqlite_place.start()
+    assert not paged.exists()
+
+
+def test_readers_work_from_other_threads_and_after_resume(sqlite_place: SqlitePlace) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    writer, reader, _ = sqlite_place.start()
+    writer.publish([1], range(10, 30))
+    with ThreadPoolExecutor(4) as pool:
+        pages = list(pool.map(lambda _: positions(reader, 1), range(20)))
+    assert pages == [list(range(10, 30))] * 20
+    writer.store.resume()
+    writer.publish([1], [30])
+    assert positions(reader, 1)[-1] == 30
+
+
+def test_a_writer_starts_where_another_stopped(sqlite_place: SqlitePlace) -> None:
+    store = SqliteStore(sqlite_place.path)
+    writer = Writer(store, store.open("main", "one"))
+    writer.publish([1], [10])
+    store.close(release=False)
+    writer, reader, opened = sqlite_place.start()
+    assert opened.last_batch == 1
+    writer.publish([1], [11])
+    assert positions(reader, 1) == [10, 11]
