@@ -15,7 +15,7 @@ Refusal = list[str | int]
 
 
 def connect(url: str, name: str = "interop", **parameters: Any) -> pika.BlockingConnection:
-    """Open a connection with a client-provided name; ``parameters`` are attributes of pika's ConnectionParameters."""
+    """Open a connection with a client-provided name; ``parameters`` are pika's ConnectionParameters."""
     settings = pika.URLParameters(url)
     settings.client_properties = {"connection_name": name}
     for key, value in parameters.items():
@@ -44,7 +44,7 @@ def _delete(url: str, queues: Sequence[str], exchanges: Sequence[str]) -> None:
 
 def drain(channel: BlockingChannel, queue: str) -> list[str]:
     """Take everything out of a queue with basic.get and return the bodies."""
-    bodies = []
+    bodies: list[str] = []
     while True:
         method, _properties, body = channel.basic_get(queue, auto_ack=True)
         if method is None:
@@ -66,13 +66,22 @@ def ready_count(channel: BlockingChannel, queue: str) -> int:
     return count
 
 
-def exists(connection: pika.BlockingConnection, queue: str) -> bool:
-    """Whether a queue exists, asked on a channel of its own because the answer no closes the channel."""
+def queue_exists(connection: pika.BlockingConnection, name: str) -> bool:
+    return _found(connection, lambda channel: channel.queue_declare(name, passive=True))
+
+
+def exchange_exists(connection: pika.BlockingConnection, name: str) -> bool:
+    return _found(connection, lambda channel: channel.exchange_declare(name, passive=True))
+
+
+def _found(connection: pika.BlockingConnection, ask: Callable[[BlockingChannel], Any]) -> bool:
+    """Ask on a channel of its own, because the answer no closes the channel."""
     channel = connection.channel()
     try:
-        channel.queue_declare(queue, passive=True)
+        ask(channel)
     except pika.exceptions.ChannelClosedByBroker as error:
-        assert error.reply_code == 404, error
+        if error.reply_code != 404:
+            raise
         return False
     channel.close()
     return True

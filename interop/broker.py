@@ -1,8 +1,8 @@
 """The broker a program talks to, and how the three kinds of broker do what programs ask of them.
 
-A program gets a ``Broker``: its URL and three handles that act on the broker itself (``interrupt``, ``restart``,
-``alarm``). A broker that cannot do one of them raises ``CannotDo`` with the reason, and the program is reported as
-skipped with that reason.
+A program gets a ``Broker``: its URL and three handles that act on the broker itself (``interrupt``,
+``restart``, ``alarm``). A broker that cannot do one of them raises ``CannotDo`` with the reason, and the
+program is reported as skipped with that reason.
 """
 
 import base64
@@ -50,9 +50,9 @@ def _cannot_alarm(_on: bool) -> NoReturn:
 class Broker:
     """A running broker and what can be done to it.
 
-    ``interrupt(name)`` breaks the connections whose client-provided name is ``name``, from the broker's side; the
-    broker takes new connections again when it returns. ``restart()`` stops the broker, starts it on the same data
-    and returns when it listens. ``alarm(on)`` raises or clears the memory alarm.
+    ``interrupt(name)`` breaks the connections whose client-provided name is ``name``, from the broker's side;
+    the broker takes new connections again when it returns. ``restart()`` stops the broker, starts it on the
+    same data and returns when it listens. ``alarm(on)`` raises or clears the memory alarm.
     """
 
     url: str
@@ -66,7 +66,7 @@ class Broker:
         return urllib.parse.unquote(path[1:]) or "/"
 
     def observe(self, run: "Callable[[Broker], Json]") -> Json:
-        """Run a program and return its transcript as JSON gives it back, with the vhost's name made neutral."""
+        """Run a program and return its transcript as plain JSON, with the vhost's name made neutral."""
         text = json.dumps(run(self))
         name = json.dumps(self.vhost)[1:-1]
         return _json(text.replace(f"vhost '{name}'", "vhost '/'"))
@@ -91,7 +91,7 @@ class AmqpdProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the broker; returns when the port accepts connections, raises AssertionError if it never does."""
+        """Start the broker; returns when the port is open, raises AssertionError if it never is."""
         if not self._config.exists():
             self._write_config(alarm=False)
         with (self.directory / "log").open("ab") as log:
@@ -121,7 +121,7 @@ class AmqpdProcess:
         self.start()
 
     def alarm(self, on: bool) -> None:
-        """Put the memory limit below what the process uses, or back, and reload (limits are reloaded on SIGHUP)."""
+        """Put the memory limit below what the process uses, or back; the broker sees it a moment later."""
         assert self._process is not None
         self._write_config(alarm=on)
         self._process.send_signal(signal.SIGHUP)
@@ -135,7 +135,18 @@ class AmqpdProcess:
     def _command(self) -> list[str]:
         listen = f"127.0.0.1:{self.port}"
         data = str(self.directory / "data")
-        return [sys.executable, "-m", "amqpd", "run", "-c", str(self._config), "--data-dir", data, "--listen", listen]
+        return [
+            sys.executable,
+            "-m",
+            "amqpd",
+            "run",
+            "-c",
+            str(self._config),
+            "--data-dir",
+            data,
+            "--listen",
+            listen,
+        ]
 
     def _write_config(self, *, alarm: bool) -> None:
         watermark = '"1B"' if alarm else "0.6"
@@ -213,7 +224,9 @@ class Management:
         return [
             str(row["name"])
             for row in rows
-            if isinstance(row, dict) and row.get("user_provided_name") == name and row.get("state") == "running"
+            if isinstance(row, dict)
+            and row.get("user_provided_name") == name
+            and row.get("state") == "running"
         ]
 
 
@@ -227,14 +240,18 @@ def _management_of(url: str, management_url: str | None) -> Management | None:
 
 @contextmanager
 def running_elsewhere(url: str) -> Iterator[Broker]:
-    """A broker that runs already. With its management API, the programs get a vhost of their own for the block.
+    """A broker that runs already. With its management API, the programs get a vhost of their own for the
+    block.
 
-    RABBITMQ_MANAGEMENT_URL is tried at the AMQP port plus 10000 when not set. RABBITMQCTL is a rabbitmqctl command
-    line, needed for the alarm; RABBITMQ_MAY_RESTART=1 says that it may be used to restart the broker, too.
+    RABBITMQ_MANAGEMENT_URL is tried at the AMQP port plus 10000 when not set. RABBITMQCTL is a rabbitmqctl
+    command line, needed for the alarm; RABBITMQ_MAY_RESTART=1 says that it may be used to restart the broker,
+    too.
     """
     ctl = shlex.split(os.environ.get("RABBITMQCTL", ""))
     alarm = _ctl_alarm(ctl) if ctl else _cannot_alarm
-    restart = _ctl_restart(ctl, url) if ctl and os.environ.get("RABBITMQ_MAY_RESTART") == "1" else _cannot_restart
+    restart = (
+        _ctl_restart(ctl, url) if ctl and os.environ.get("RABBITMQ_MAY_RESTART") == "1" else _cannot_restart
+    )
     management = _management_of(url, os.environ.get("RABBITMQ_MANAGEMENT_URL"))
     if management is None:
         yield Broker(url, restart=restart, alarm=alarm)
@@ -243,7 +260,9 @@ def running_elsewhere(url: str) -> Iterator[Broker]:
     user = urllib.parse.urlsplit(url).username or "guest"
     management.call("PUT", "vhosts", vhost)
     try:
-        management.call("PUT", "permissions", vhost, user, body={"configure": ".*", "write": ".*", "read": ".*"})
+        management.call(
+            "PUT", "permissions", vhost, user, body={"configure": ".*", "write": ".*", "read": ".*"}
+        )
         own = urllib.parse.urlsplit(url)._replace(path="/" + urllib.parse.quote(vhost, safe="")).geturl()
         yield Broker(own, management.close_connections, restart, alarm)
     finally:

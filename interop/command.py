@@ -1,4 +1,4 @@
-"""Run one program by hand: ``python -m interop.programs.hello_world --url amqp://guest:guest@127.0.0.1:5672/``."""
+"""Run one program by hand: ``python -m interop.programs.hello_world --url URL``."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from interop.transcript import Json, differing_places
 
 
 def main(run: Callable[[Broker], Json], expected: Json) -> None:
-    """Print the program's transcript; exit 1 when it is not the expected one, 3 when the broker cannot do it."""
+    """Print the transcript; exit 1 when it is not the expected one, 3 when the broker cannot do it."""
     with tempfile.TemporaryDirectory() as directory, _chosen_broker(Path(directory)) as broker:
         try:
             seen = broker.observe(run)

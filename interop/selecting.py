@@ -1,4 +1,4 @@
-"""What the programs with pika's SelectConnection share: a connection with one channel, served until it is closed."""
+"""What programs with pika's SelectConnection share: one channel, served until the connection closes."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class SelectClient:
         )
 
     def serve(self) -> None:
-        """Run the loop until the connection is closed; AssertionError if ``finish`` was not reached in time."""
+        """Run the loop until the connection closes; AssertionError if ``finish`` was not called in time."""
         self.connection.ioloop.call_later(WAIT_SECONDS, self.connection.close)
         self.connection.ioloop.start()
         self.connection.ioloop.close()
@@ -48,7 +48,7 @@ class SelectClient:
 
 
 class Confirms:
-    """The confirms of one channel: which publish numbers were acked and which nacked, and in how many frames."""
+    """The confirms of one channel: which publish numbers were acked and which nacked."""
 
     def __init__(self) -> None:
         self.acked: set[int] = set()

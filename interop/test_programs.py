@@ -1,4 +1,4 @@
-"""Every program must see the right answers from amqpd, and the same from RabbitMQ but for the intended differences."""
+"""Programs see the right answers from amqpd, and the same from RabbitMQ but for intended differences."""
 
 import importlib
 import pkgutil

@@ -1,13 +1,13 @@
 """What a client saw, as plain JSON data, and how two such transcripts are compared.
 
-A transcript holds no generated names, no timings and nothing that may come in either order, so two brokers that
-behave alike give equal transcripts.
+A transcript holds no generated names, no timings and nothing that may come in either order, so two brokers
+that behave alike give equal transcripts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ def differing_places(left: Json, right: Json, path: str = "") -> Iterator[tuple[
     """Yield (path, left value, right value) of the innermost places where two transcripts differ."""
     if isinstance(left, dict) and isinstance(right, dict):
         for key in sorted(left.keys() | right.keys()):
-            yield from differing_places(left.get(key, MISSING), right.get(key, MISSING), f"{path}/{key}".lstrip("/"))
+            yield from differing_places(
+                left.get(key, MISSING), right.get(key, MISSING), f"{path}/{key}".lstrip("/")
+            )
     elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
         for index, (one, other) in enumerate(zip(left, right, strict=True)):
             yield from differing_places(one, other, f"{path}/{index}".lstrip("/"))

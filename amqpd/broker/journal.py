@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
@@ -19,8 +19,8 @@ from amqpd.broker.message import ANNIHILATED, Entry, Message
 from amqpd.broker.queue import Queue
 
 # Bodies waiting in the open batch: above this nobody who publishes is read until the writer caught up.
-OPEN_BYTES_MAX = 32 << 20
-ENTRY_COST = 200  # octets an open entry is counted with, beside its body
+OPEN_BYTES_MAX: Final = 32 << 20
+ENTRY_COST: Final = 200  # octets an open entry is counted with, beside its body
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

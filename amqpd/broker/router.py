@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
@@ -17,7 +17,7 @@ from amqpd.broker.queue import Destination, Queue
 from amqpd.broker.vhost import VHost
 from amqpd.wire.content import ContentHeader
 
-DEFAULT_EXCHANGE = ""
+DEFAULT_EXCHANGE: Final = ""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

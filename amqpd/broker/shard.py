@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import i64
 
@@ -11,10 +11,16 @@ from amqpd.broker.queue import Consumer, Queue
 
 # A queue keeps this much of itself in memory whatever others do, and never more than the second figure; in
 # between the shard's budget decides. Octets of bodies, each message counted with ``MESSAGE_COST`` more.
-WINDOW_BYTES_MIN = 256 << 10
-WINDOW_BYTES_MAX = 16 << 20
-WINDOW_BUDGET = 64 << 20
-MESSAGE_COST = 400
+WINDOW_BYTES_MIN: Final = 256 << 10
+WINDOW_BYTES_MAX: Final = 16 << 20
+WINDOW_BUDGET: Final = 64 << 20
+MESSAGE_COST: Final = 400
+
+# One page read back: rows and octets of bodies. The next one is asked for when less than ``PAGE_LOW`` octets are left.
+PAGE_MESSAGES: Final = 2000
+PAGE_BYTES: Final = 4 << 20
+PAGE_LOW: Final = 2 << 20
+PAGE_BYTES_CROWDED: Final = 64 << 10  # when the shard's window budget is used up
 
 
 @final
@@ -45,11 +51,15 @@ class Shard:
         # Consumers that lost their queue: their channels are told after the turn's replies.
         self.cancelled: list[Consumer] = []
         self.window_bytes: i64 = 0
+        self.window_bytes_min: i64 = WINDOW_BYTES_MIN
         self.window_bytes_max: i64 = WINDOW_BYTES_MAX
         self.window_budget: i64 = WINDOW_BUDGET
+        self.page_messages: i64 = PAGE_MESSAGES
+        self.page_bytes: i64 = PAGE_BYTES
+        self.page_low: i64 = PAGE_LOW
 
     def room(self, queue_bytes: i64) -> bool:
         """Whether a queue that holds ``queue_bytes`` in memory may take one more message there."""
-        if queue_bytes < WINDOW_BYTES_MIN:
+        if queue_bytes < self.window_bytes_min:
             return True
         return queue_bytes < self.window_bytes_max and self.window_bytes < self.window_budget

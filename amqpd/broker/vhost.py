@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
+
+from mypy_extensions import i64
 
 from amqpd.broker.batch import Definition, Scalar
 from amqpd.broker.exchange import Binding, BindingKey, Exchange
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from amqpd.broker.registry import Registry
 
 # Exchanges every vhost has; name and type.
-PREDECLARED = (
+PREDECLARED: Final = (
     ("", "direct"),
     ("amq.direct", "direct"),
     ("amq.fanout", "fanout"),
@@ -28,7 +30,7 @@ PREDECLARED = (
     ("amq.match", "headers"),
     ("amq.rabbitmq.trace", "topic"),
 )
-REPLY_TO_PREFIX = "amq.rabbitmq.reply-to."
+REPLY_TO_PREFIX: Final = "amq.rabbitmq.reply-to."
 
 
 @final
@@ -36,7 +38,7 @@ class Revision:
     """Counts changes of topology and permissions."""
 
     def __init__(self) -> None:
-        self.value: int = 0
+        self.value: i64 = 0
 
 
 @final

@@ -12,7 +12,7 @@ bindings it shares a header value with, not at all of them.
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from amqpd.broker.exchange import Binding, Exchange
 from amqpd.broker.queue import Destination
@@ -21,8 +21,7 @@ from amqpd.spec.errors import PreconditionFailed
 from amqpd.wire.content import ContentHeader
 from amqpd.wire.table import Field, Table
 
-MODES = ("all", "any", "all-with-x", "any-with-x")
-FLOATS = frozenset("fd")
+MODES: Final = ("all", "any", "all-with-x", "any-with-x")
 
 
 def comparable(field: Field) -> object:
@@ -55,6 +54,14 @@ class Match:
                 continue
             self.conditions.append((key, None if field.kind == "V" else comparable(field)))
 
+    def place(self) -> tuple[str, object] | None:
+        """The condition it is found by; None when it has to be looked at for every message."""
+        if not self.any:
+            for key, wanted in self.conditions:
+                if wanted is not None:
+                    return (key, wanted)
+        return None
+
     def matches(self, headers: dict[str, object]) -> bool:
         for key, wanted in self.conditions:
             met = key in headers and (wanted is None or headers[key] == wanted)
@@ -73,7 +80,7 @@ class HeadersExchange(Exchange):
         # By the first condition that asks for a value; the bindings without one lie in ``others``.
         self.by_condition: dict[tuple[str, object], list[Match]] = {}
         self.others: list[Match] = []
-        self.places: dict[Binding, tuple[list[Match], Match]] = {}
+        self.places: dict[Binding, tuple[tuple[str, object] | None, Match]] = {}
 
     def validate_binding(self, routing_key: str, arguments: Table) -> None:
         mode = arguments.get("x-match")
@@ -91,20 +98,22 @@ class HeadersExchange(Exchange):
 
     def binding_added(self, binding: Binding) -> None:
         match = Match(binding)
-        row = self.others
-        if not match.any:
-            for key, wanted in match.conditions:
-                if wanted is not None:
-                    row = self.by_condition.setdefault((key, wanted), [])
-                    break
-        row.append(match)
-        self.places[binding] = (row, match)
+        place = match.place()
+        if place is None:
+            self.others.append(match)
+        else:
+            self.by_condition.setdefault(place, []).append(match)
+        self.places[binding] = (place, match)
 
     def binding_removed(self, binding: Binding) -> None:
-        row, match = self.places.pop(binding)
+        place, match = self.places.pop(binding)
+        if place is None:
+            self.others.remove(match)
+            return
+        row = self.by_condition[place]
         row.remove(match)
-        if not row and row is not self.others:
-            self.by_condition = {key: kept for key, kept in self.by_condition.items() if kept}
+        if not row:
+            del self.by_condition[place]
 
     def route(self, routing_key: str, header: ContentHeader, found: list[Destination]) -> None:
         headers: dict[str, object] = {}

@@ -38,8 +38,6 @@ def words_of(key: str) -> list[str]:
 
 @final
 class TopicExchange(Exchange):
-    """``hashes``: bindings that contain a ``#``; without any, no walk can visit a node twice."""
-
     def __init__(
         self, vhost: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import i64
 
@@ -15,7 +15,7 @@ from amqpd.queues.ring import ConsumerRing
 from amqpd.wire.table import Table
 
 # Messages delivered by one pump before other queues and the sockets get their turn.
-PUMP_MAX = 10_000
+PUMP_MAX: Final = 10_000
 
 
 @final

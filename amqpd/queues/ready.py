@@ -13,7 +13,6 @@ is in memory because its batch is not committed yet.
 
 from __future__ import annotations
 
-from collections import deque
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, final
 
@@ -21,18 +20,13 @@ from mypy_extensions import i64
 
 from amqpd.broker.batch import PAGED, SHARED, StoredEntry
 from amqpd.broker.message import NOT_STORED, Address, Entry, Message
-from amqpd.broker.shard import MESSAGE_COST, PageRequest, Shard
+from amqpd.broker.shard import MESSAGE_COST, PAGE_BYTES_CROWDED, PageRequest, Shard
+from amqpd.queues.fifo import Fifo
 from amqpd.wire.basic import address
 from amqpd.wire.content import ContentHeader, header_from_properties
 
 if TYPE_CHECKING:
     from amqpd.broker.queue import Queue
-
-# One page: rows and octets of bodies. The next one is asked for when less than ``PAGE_LOW`` octets are left.
-PAGE_MESSAGES = 2000
-PAGE_BYTES = 4 << 20
-PAGE_LOW = 2 << 20
-PAGE_BYTES_CROWDED = 64 << 10  # when the shard's window budget is used up
 
 
 @final
@@ -42,9 +36,9 @@ class FifoReady:
     def __init__(self, shard: Shard, queue: Queue) -> None:
         self.shard: Shard = shard
         self.queue: Queue = queue
-        self.head: deque[Entry] = deque()
+        self.head: Fifo = Fifo()
         self.returned: list[tuple[int, Entry]] = []  # a heap by position
-        self.tail: deque[Entry] = deque()
+        self.tail: Fifo = Fifo()
         self.memory_bytes: i64 = 0
         self.disk_messages: i64 = 0
         self.disk_durable: i64 = 0
@@ -61,14 +55,14 @@ class FifoReady:
         self.last_header: ContentHeader | None = None
 
     def count(self) -> i64:
-        return len(self.head) + len(self.returned) + self.disk_messages + len(self.tail)
+        return self.head.count() + len(self.returned) + self.disk_messages + self.tail.count()
 
     def push(self, entry: Entry) -> None:
         """A new entry, behind all others."""
-        if not self.disk_messages and not self.tail and self.shard.room(self.memory_bytes):
+        if not self.disk_messages and not self.tail.count() and self.shard.room(self.memory_bytes):
             self.sequence += 1
             entry.sequence = self.sequence
-            self.head.append(entry)
+            self.head.push(entry)
             self._grown(entry)
         else:
             self._push_tail(entry)
@@ -76,34 +70,34 @@ class FifoReady:
     def pop(self) -> Entry | None:
         """The oldest entry; None when there is none, or none in memory yet (see ``loading``)."""
         head = self.head
-        if self.returned and (not head or self.returned[0][0] < head[0].position):
+        if self.returned and (not head.count() or self.returned[0][0] < head.first().position):
             entry = heappop(self.returned)[1]
-        elif head:
-            entry = head.popleft()
-        elif self.tail and not self.disk_messages:
+        elif head.count():
+            entry = head.pop()
+        elif self.tail.count() and not self.disk_messages:
             self._adopt_tail()
-            entry = self.head.popleft()
+            entry = self.head.pop()
         else:
             self.want_page()
             return None
         cost: i64 = MESSAGE_COST + entry.message.header.body_size
         self.memory_bytes -= cost
         self.shard.window_bytes -= cost
-        if self.disk_messages and self.memory_bytes < PAGE_LOW:
+        if self.disk_messages and self.memory_bytes < self.shard.page_low:
             self.want_page()
         return entry
 
     def available(self) -> bool:
         """``pop`` would return an entry. Asks for a page where that is what is missing."""
-        if self.head or self.returned:
+        if self.head.count() or self.returned:
             return True
         if self.disk_messages:
             self.want_page()
             return False
-        return len(self.tail) > 0
+        return self.tail.count() > 0
 
     def loading(self) -> bool:
-        return self.disk_messages > 0 and not self.head and not self.returned
+        return self.disk_messages > 0 and not self.head.count() and not self.returned
 
     def put_back(self, entry: Entry) -> None:
         """A requeued entry returns to its place."""
@@ -113,8 +107,8 @@ class FifoReady:
     def committed(self, number: i64) -> None:
         """Batches up to ``number`` are on disk: let go of the tail they hold."""
         tail = self.tail
-        while tail and tail[0].batch <= number:
-            entry = tail.popleft()
+        while tail.count() and tail.first().batch <= number:
+            entry = tail.pop()
             if not self.disk_messages:
                 self.disk_after = entry.position - 1
             self.disk_messages += 1
@@ -122,9 +116,9 @@ class FifoReady:
             if not entry.paged:
                 self.disk_durable += 1
                 self.disk_durable_bytes += entry.message.header.body_size
-        if self.disk_messages and self.memory_bytes < PAGE_LOW:
+        if self.disk_messages and self.memory_bytes < self.shard.page_low:
             self.want_page()
-        if tail:
+        if tail.count():
             self._ask_commit()
 
     def want_page(self) -> None:
@@ -137,8 +131,8 @@ class FifoReady:
                 self.queue,
                 int(self.generation),
                 int(self.disk_after),
-                PAGE_MESSAGES,
-                PAGE_BYTES_CROWDED if crowded else PAGE_BYTES,
+                int(self.shard.page_messages),
+                PAGE_BYTES_CROWDED if crowded else int(self.shard.page_bytes),
             )
         )
 
@@ -150,7 +144,7 @@ class FifoReady:
             if stored.position > self.disk_last:
                 break  # committed meanwhile, still in the tail
             entry = self._restored(stored)
-            self.head.append(entry)
+            self.head.push(entry)
             self._grown(entry)
             self.disk_messages -= 1
             self.disk_after = entry.position
@@ -171,9 +165,9 @@ class FifoReady:
         """Forget everything in memory and on disk; the journal is the caller's."""
         self.shard.window_bytes -= self.memory_bytes
         self.memory_bytes = 0
-        self.head = deque()
+        self.head = Fifo()
         self.returned = []
-        self.tail = deque()
+        self.tail = Fifo()
         self.disk_messages = 0
         self.disk_durable = 0
         self.disk_durable_bytes = 0
@@ -181,7 +175,7 @@ class FifoReady:
         self.page_asked = False
 
     def in_memory(self) -> list[Entry]:
-        return [*[entry for _, entry in self.returned], *self.head, *self.tail]
+        return [*[entry for _, entry in self.returned], *self.head.entries(), *self.tail.entries()]
 
     def _grown(self, entry: Entry) -> None:
         cost: i64 = MESSAGE_COST + entry.message.header.body_size
@@ -192,12 +186,12 @@ class FifoReady:
         if entry.batch == NOT_STORED:
             entry.paged = True
             self.shard.journal.insert(entry)
-        if not self.tail:
+        if not self.tail.count():
             # Entries in memory now and those read back later are not neighbours by number.
             self.sequence += 1
-        self.tail.append(entry)
+        self.tail.push(entry)
         self._ask_commit()
-        if not self.head:
+        if not self.head.count():
             self.want_page()
 
     def _ask_commit(self) -> None:
@@ -209,9 +203,9 @@ class FifoReady:
     def _adopt_tail(self) -> None:
         """Nothing is on disk only: what waited for its commit is the head now."""
         self.head = self.tail
-        self.tail = deque()
+        self.tail = Fifo()
         self.sequence += 1
-        for entry in self.head:
+        for entry in self.head.entries():
             self._grown(entry)
 
     def _restored(self, stored: StoredEntry) -> Entry:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from amqpd.session.transaction import Transaction
 
 # Routes a channel remembers; a publisher with more keys than this has them looked up again.
-ROUTES_MAX = 4096
+ROUTES_MAX: Final = 4096
 
 _METHOD: Final = 0
 _HEADER: Final = 1
@@ -106,6 +106,8 @@ class Channel(ChannelPort):
         self.expects: i64 = _METHOD
         self.routes: dict[bytes, Route] = {}
         self.routes_revision: i64 = -1
+        self.revision = self.broker.revision
+        self.last_arguments: bytes = b""  # of the publish that ``route`` belongs to
         self.route: Route | None = None
         self.header: ContentHeader | None = None
         self.pieces: list[bytes] = []
@@ -118,13 +120,16 @@ class Channel(ChannelPort):
         if self.expects != _METHOD:
             raise self._unexpected_method()
         arguments = buffer[start:end]
-        if self.routes_revision != self.broker.revision.value:
+        if self.routes_revision != self.revision.value:
             self.routes.clear()
-            self.routes_revision = self.broker.revision.value
-        route = self.routes.get(arguments)
-        if route is None:
-            route = self._find_route(arguments)
-        self.route = route
+            self.last_arguments = b""
+            self.routes_revision = self.revision.value
+        if arguments != self.last_arguments:
+            route = self.routes.get(arguments)
+            if route is None:
+                route = self._find_route(arguments)
+            self.route = route
+            self.last_arguments = arguments
         self.expects = _HEADER
 
     def _find_route(self, arguments: bytes) -> Route:
@@ -201,7 +206,8 @@ class Channel(ChannelPort):
         piece = buffer[start:end]
         self.body_left = left
         if left:
-            self.pieces.append(piece)
+            if piece:  # any number of empty frames may come
+                self.pieces.append(piece)
         elif self.pieces:
             self.pieces.append(piece)
             body = b"".join(self.pieces)

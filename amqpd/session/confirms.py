@@ -18,7 +18,10 @@ from amqpd.wire.outbox import Outbox
 
 @final
 class Confirms:
-    """``published``: number of the last publish. ``answered``: all up to this one were acked or nacked."""
+    """``published``: number of the last publish. ``answered``: all up to this one were acked or nacked.
+
+    The newest run is kept in ``run_*`` (``run_last`` 0 when there is none), older ones in ``runs``.
+    """
 
     def __init__(self) -> None:
         self.enabled: bool = False
@@ -26,34 +29,54 @@ class Confirms:
         self.answered: i64 = 0
         # Runs in order: (last publish, batch, refused).
         self.runs: deque[tuple[int, int, bool]] = deque()
-        self.last_batch: i64 = -1
+        self.run_last: i64 = 0
+        self.run_batch: i64 = 0
+        self.run_refused: bool = False
 
     def add(self, batch: i64, refused: bool) -> None:
         """One more publish, waiting for ``batch``."""
         self.published += 1
-        if batch < self.last_batch:
-            batch = self.last_batch  # in publish order, so not before those that wait already
-        if self.runs and batch == self.last_batch and not refused and not self.runs[-1][2]:
-            self.runs.pop()
-        self.last_batch = batch
-        self.runs.append((int(self.published), int(batch), refused))
+        if self.run_last:
+            if batch < self.run_batch:
+                batch = self.run_batch  # in publish order, so not before those that wait already
+            if batch != self.run_batch or refused or self.run_refused:
+                self.runs.append((int(self.run_last), int(self.run_batch), self.run_refused))
+        self.run_last = self.published
+        self.run_batch = batch
+        self.run_refused = refused
 
     def waits(self) -> bool:
-        return len(self.runs) > 0
+        return self.run_last != 0
 
     def release(self, committed: i64, outbox: Outbox, channel: i64) -> None:
         """Answer everything that waits for batches up to ``committed``."""
         runs = self.runs
+        acked: i64 = 0
         while runs and runs[0][1] <= committed:
             last, _, refused = runs.popleft()
-            if not refused:
-                while runs and runs[0][1] <= committed and not runs[0][2]:
-                    last = runs.popleft()[0]
-            multiple = last - self.answered > 1
-            self.answered = last
             if refused:
-                outbox.nack(channel, last, multiple)
+                self._answer(acked, False, outbox, channel)
+                self._answer(last, True, outbox, channel)
+                acked = 0
             else:
-                outbox.ack(channel, last, multiple)
-        if not runs:
-            self.last_batch = -1
+                acked = last
+        if not runs and self.run_last and self.run_batch <= committed:
+            if self.run_refused:
+                self._answer(acked, False, outbox, channel)
+                self._answer(self.run_last, True, outbox, channel)
+                acked = 0
+            else:
+                acked = self.run_last
+            self.run_last = 0
+        self._answer(acked, False, outbox, channel)
+
+    def _answer(self, last: i64, refused: bool, outbox: Outbox, channel: i64) -> None:
+        """Answer everything up to ``last``; 0 is nothing."""
+        if last == 0:
+            return
+        multiple = last - self.answered > 1
+        self.answered = last
+        if refused:
+            outbox.nack(channel, last, multiple)
+        else:
+            outbox.ack(channel, last, multiple)

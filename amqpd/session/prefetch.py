@@ -9,14 +9,14 @@ All three seen on RabbitMQ 3.10.8 (interop/conformance/test_basic.py).
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import i64
 
 from amqpd.broker.queue import Consumer
 
 # A client that never acknowledges, without any limit of its own, stops getting messages here.
-UNACKED_MAX = 1_000_000
+UNACKED_MAX: Final = 1_000_000
 
 
 @final

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import i64
 
 from amqpd.broker.message import Entry
 
 # Stale tags in ``order`` before it is made anew.
-STALE_MAX = 1000
+STALE_MAX: Final = 1000
 
 
 @final

@@ -31,7 +31,8 @@ class AmqpError(Exception):
     @property
     def reply_text(self) -> str:
         """``NAME - explanation``, cut to 255 octets of UTF-8."""
-        full = f"{REPLY_NAMES[self.code]} - {self.text}".encode()
+        # A name may come from octets that are no UTF-8 (CC headers): what cannot be encoded is shown as "?".
+        full = f"{REPLY_NAMES[self.code]} - {self.text}".encode("utf-8", "replace")
         return full[:REPLY_TEXT_MAX].decode("utf-8", "ignore")
 
 

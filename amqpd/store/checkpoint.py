@@ -39,7 +39,11 @@ class LogState(NamedTuple):
 
 @final
 class Checkpointer:
-    """Call ``checkpoint_step`` about ten times a second from one thread. ``written`` is fed by the store."""
+    """Call ``checkpoint_step`` about ten times a second from one thread; stop that before the store is
+    closed.
+
+    ``written`` is fed by the store: octets put into the log since it was opened.
+    """
 
     def __init__(self, path: Path, gate: threading.Lock) -> None:
         self._path = path
@@ -47,6 +51,8 @@ class Checkpointer:
         self._connection: sqlite3.Connection | None = None
         self._page_size = 0
         self._seen = 0
+        self._stepping = threading.Lock()
+        self._stale = False
         self.written = 0
 
     def checkpoint_step(self) -> LogState | None:
@@ -54,25 +60,38 @@ class Checkpointer:
         written = self.written
         if written - self._seen < STEP_BYTES:
             return None
-        try:
-            state = self._copy()
-            if state.rest_bytes <= REST_BYTES or state.log_bytes >= LOG_BYTES_MAX:
-                with self._gate:
-                    written = self.written
-                    state = self._copy()
-        except sqlite3.Error as error:
-            self.close()
-            raise store_error(error, self._path) from error
-        # What could not be copied (a reader was in the way) counts towards the next step.
-        self._seen = written - min(state.rest_bytes, STEP_BYTES)
-        return state
+        with self._stepping:
+            try:
+                state = self._copy()
+                if state.rest_bytes <= REST_BYTES or state.log_bytes >= LOG_BYTES_MAX:
+                    with self._gate:
+                        written = self.written
+                        state = self._copy()
+            except sqlite3.Error as error:
+                self._stale = True
+                raise store_error(error, self._path) from error
+            # What could not be copied (a reader was in the way) counts towards the next step.
+            self._seen = written - min(state.rest_bytes, STEP_BYTES)
+            return state
+
+    def reopen(self) -> None:
+        """Let the next step begin with a connection of its own making. From any thread, at any time."""
+        self._stale = True
 
     def close(self) -> None:
+        """Wait for a step under way, then let go of the file. Not with the gate held."""
+        with self._stepping:
+            self._disconnect()
+
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def _copy(self) -> LogState:
+        if self._stale:
+            self._stale = False
+            self._disconnect()
         if self._connection is None:
             self._connection = connect(self._path)
             # The pages must be on disk before the log that holds them is written over.

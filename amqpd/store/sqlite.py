@@ -126,36 +126,36 @@ class SqliteStore:
         return math.inf
 
     def resume(self) -> int:
-        """See the contract. What the file holds afterwards is on disk, also when it was an fsync that
-        failed.
+        """See the contract. What the file holds afterwards is on disk, also when it was an fsync that failed.
+
+        While the cause lasts it raises StoreUnavailable, for want of room too.
         """
         assert self._lock is not None, "the store is not open"
         with self._gate:
             self._disconnect()
-            with self._errors():
-                connection = self._connect()
-                prepare(connection, self.path)
-                # A failed fsync may be forgotten by the kernel: the next one succeeds and the pages never
-                # reach the disk. Copying the log to the database writes and syncs every page of it anew.
-                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                if busy:
-                    raise StoreUnavailable(f"{self.path}: a reader keeps the log busy")
-                epoch, last_batch = connection.execute("SELECT epoch, last_batch FROM meta").fetchone()
+            try:
+                with self._errors():
+                    epoch, self._last_batch = self._look_again(self._connect())
+            except BaseException as error:
+                self._disconnect()
+                if isinstance(error, StoreFull):
+                    raise StoreUnavailable(str(error)) from error
+                raise
         if epoch != self._epoch:
             raise StoreFenced(f"{self.path}: another broker took the store over")
-        self._last_batch = int(last_batch)
         return self._last_batch
 
     def close(self, release: bool) -> None:
-        """See the contract. With ``release`` the log is copied back, so that one file remains. Repeating
-        is safe.
+        """See the contract. With ``release`` the log is copied back, so that one file remains.
+
+        Raises StoreError when that fails; the store is closed and unlocked all the same. Repeating is safe.
         """
         if self._lock is None:
             return
         try:
-            with self._errors(), self._gate:
-                self.checkpointer.close()
-                if release and self._connection is not None:
+            self.checkpointer.close()
+            if release and self._connection is not None:
+                with self._errors(), self._gate:
                     self._release(self._connection)
         finally:
             self._abandon()
@@ -170,8 +170,19 @@ class SqliteStore:
         self._tables = MessageTables(self._connection)
         return self._connection
 
+    def _look_again(self, connection: sqlite3.Connection) -> tuple[int, int]:
+        """The epoch and the last batch on disk."""
+        prepare(connection, self.path)
+        # A failed fsync may be forgotten by the kernel: the next one succeeds and the pages never reach the
+        # disk. Copying the log to the database writes and syncs every page of it anew.
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StoreUnavailable(f"{self.path}: a reader keeps the log busy")
+        epoch, last_batch = connection.execute("SELECT epoch, last_batch FROM meta").fetchone()
+        return int(epoch), int(last_batch)
+
     def _disconnect(self) -> None:
-        self.checkpointer.close()
+        self.checkpointer.reopen()
         self._paged.close()
         if self._connection is not None:
             self._connection.close()
@@ -180,6 +191,7 @@ class SqliteStore:
     def _abandon(self) -> None:
         """Let go of everything, whatever state it is in."""
         try:
+            self.checkpointer.close()
             self._disconnect()
         finally:
             if self._lock is not None:

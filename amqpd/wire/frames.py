@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from librt.strings import read_i16_be, read_i32_be
 from mypy_extensions import i64
@@ -10,7 +10,7 @@ from mypy_extensions import i64
 from amqpd.spec.errors import FrameError
 
 # RabbitMQ tolerates payloads this much above frame_max - 8: "quite a few clients get it wrong".
-FRAME_SIZE_TOLERANCE = 8
+FRAME_SIZE_TOLERANCE: Final = 8
 
 
 @final
@@ -36,7 +36,7 @@ class FrameReader:
         self.wanted: i64 = 7
 
     def feed(self, data: bytes) -> None:
-        """Add what was read from the socket; call only after ``next_frame`` returned False."""
+        """Add what was read from the socket; frames not taken yet stay in front of it."""
         rest: i64 = len(self.buffer) - self.at
         if rest:
             self.pieces.append(self.buffer[self.at :])
@@ -50,6 +50,7 @@ class FrameReader:
                 self.buffer = b"".join(self.pieces)
                 self.pieces = []
                 self.pieces_size = 0
+                self.wanted = 7
         else:
             self.buffer = data
         if not self.pieces_size:
@@ -67,6 +68,10 @@ class FrameReader:
         have: i64 = len(buffer) - at
         if have < 7:
             self.wanted = 7
+            if have == 0:
+                # An idle connection should not keep what it read last.
+                self.buffer = b""
+                self.at = 0
             return False
         size: i64 = i64(read_i32_be(buffer, at + 3)) & 0xFFFFFFFF
         if self.payload_max and size > self.payload_max + FRAME_SIZE_TOLERANCE:

@@ -6,7 +6,7 @@ the ``ready`` list, so that a turn visits only the connections it wrote to.
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
 from mypy_extensions import i16, i32, i64
@@ -15,7 +15,12 @@ from amqpd.spec.constants import BASIC_ACK, BASIC_DELIVER, BASIC_NACK
 
 # A writer that once held more than this is given up after the flush, so that one large message does not leave
 # its size behind on an idle connection.
-WRITER_KEPT_MAX = 1 << 16
+WRITER_KEPT_MAX: Final = 1 << 16
+
+
+def signed(number: i64) -> i16:
+    """An unsigned 16-bit number as the signed one with the same octets: channel numbers go up to 65535."""
+    return i16((number ^ 0x8000) - 0x8000)
 
 
 @final
@@ -84,7 +89,7 @@ class Outbox:
             self.ready.append(self)
         writer = self.writer
         writer.append(1)
-        write_i16_be(writer, i16(channel))
+        write_i16_be(writer, signed(channel))
         write_i32_be(writer, i32(len(consumer_tag) + len(address) + 13))
         write_i32_be(writer, i32(BASIC_DELIVER))
         writer.write(consumer_tag)
@@ -98,7 +103,7 @@ class Outbox:
         """Header frame and body frames, split to the negotiated frame size; no body frame for an empty body."""
         writer = self.writer
         writer.append(2)
-        write_i16_be(writer, i16(channel))
+        write_i16_be(writer, signed(channel))
         write_i32_be(writer, i32(len(header)))
         writer.write(header)
         writer.append(0xCE)
@@ -108,7 +113,7 @@ class Outbox:
         piece_max: i64 = self.frame_max - 8
         if size <= piece_max:
             writer.append(3)
-            write_i16_be(writer, i16(channel))
+            write_i16_be(writer, signed(channel))
             write_i32_be(writer, i32(size))
             writer.write(body)
             writer.append(0xCE)
@@ -118,7 +123,7 @@ class Outbox:
             piece = body[at : at + piece_max]
             at += piece_max
             writer.append(3)
-            write_i16_be(writer, i16(channel))
+            write_i16_be(writer, signed(channel))
             write_i32_be(writer, i32(len(piece)))
             writer.write(piece)
             writer.append(0xCE)
@@ -137,7 +142,7 @@ class Outbox:
             self.ready.append(self)
         writer = self.writer
         writer.append(1)
-        write_i16_be(writer, i16(channel))
+        write_i16_be(writer, signed(channel))
         write_i32_be(writer, 13)
         write_i32_be(writer, i32(method))
         write_i64_be(writer, delivery_tag)

@@ -40,12 +40,13 @@ _FIXED: Final[dict[str, struct.Struct]] = {
     "i": struct.Struct(">I"),
     "l": struct.Struct(">q"),
     "L": struct.Struct(">q"),
-    "f": struct.Struct(">f"),
     "d": struct.Struct(">d"),
     "T": struct.Struct(">Q"),
 }
 _LENGTH: Final = struct.Struct(">I")
 _DECIMAL: Final = struct.Struct(">Bi")
+_FLOAT: Final = struct.Struct(">f")
+_DOUBLE: Final = struct.Struct(">d")
 
 
 def decode_table(data: bytes) -> Table:
@@ -80,6 +81,8 @@ def _field(data: bytes, at: int, end: int, depth: int) -> tuple[Field, int]:
         value, at = data[at] != 0, at + 1
     elif kind == "V":
         value = None
+    elif kind == "f":
+        value, at = _widened(data[at : at + 4]), at + 4
     elif kind == "D":
         scale, number = _DECIMAL.unpack_from(data, at)
         value, at = (scale, number), at + _DECIMAL.size
@@ -99,6 +102,25 @@ def _field(data: bytes, at: int, end: int, depth: int) -> tuple[Field, int]:
     if at > end:
         raise TableError("value runs past the table")
     return Field(kind, value), at
+
+
+def _widened(octets: bytes) -> float:
+    """A 32-bit float as a double. The processor would set a bit of a signalling NaN on the way, so NaNs go by hand."""
+    value = float(_FLOAT.unpack(octets)[0])
+    if value != value:
+        bits = int.from_bytes(octets)
+        wide = (bits >> 31) << 63 | 0x7FF << 52 | (bits & 0x7FFFFF) << 29
+        value = float(_DOUBLE.unpack(wide.to_bytes(8))[0])
+    return value
+
+
+def _narrowed(value: float) -> bytes:
+    """What ``_widened`` was given."""
+    if value == value:
+        return _FLOAT.pack(value)
+    bits = int.from_bytes(_DOUBLE.pack(value))
+    mantissa = (bits >> 29) & 0x7FFFFF or 1 << 22  # 0 would be an infinity
+    return ((bits >> 63) << 31 | 0xFF << 23 | mantissa).to_bytes(4)
 
 
 def _array(data: bytes, at: int, end: int, depth: int) -> list[Field]:
@@ -130,6 +152,9 @@ def encode_field(field: Field) -> bytes:
         return octet + (b"\x01" if value else b"\x00")
     if kind == "V":
         return octet
+    if kind == "f":
+        assert isinstance(value, float)
+        return octet + _narrowed(value)
     if kind == "D":
         assert isinstance(value, tuple)
         return octet + _DECIMAL.pack(*value)

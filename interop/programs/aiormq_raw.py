@@ -1,4 +1,4 @@
-"""aiormq used directly, below aio-pika: confirms, get, consume, nack, qos, transactions and its exceptions."""
+"""aiormq used directly: confirms, get, consume, nack, qos, transactions and its exceptions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -44,8 +44,10 @@ async def returned_publish(channel: AbstractChannel) -> Json:
     try:
         await channel.basic_publish(b"two", exchange=EXCHANGE, routing_key="b", mandatory=True)
     except aiormq.exceptions.PublishError as error:
-        assert isinstance(error.frame, aiormq.spec.Basic.Return)
-        return [error.frame.reply_code, error.frame.reply_text, error.frame.exchange, error.frame.routing_key]
+        frame = error.frame
+        if not isinstance(frame, aiormq.spec.Basic.Return):
+            raise
+        return [frame.reply_code, frame.reply_text, frame.exchange, frame.routing_key]
     return "no error"
 
 
@@ -57,7 +59,7 @@ async def consume(connection: AbstractConnection) -> Json:
     for body in (b"1", b"2", b"3"):
         await channel.basic_publish(body, routing_key=QUEUE)
     first, second = await received.get(), await received.get()
-    assert first.delivery_tag is not None and second.delivery_tag is not None
+    assert first.delivery_tag is not None
     left = await channel.queue_declare(QUEUE, passive=True)
     await channel.basic_reject(first.delivery_tag, requeue=False)
     third = await received.get()
@@ -77,9 +79,9 @@ async def consume(connection: AbstractConnection) -> Json:
 async def transaction(connection: AbstractConnection) -> Json:
     channel = await connection.channel(publisher_confirms=False)
     await channel.tx_select()
-    await channel.basic_publish(b"dropped", routing_key=QUEUE, wait=False)
+    await channel.basic_publish(b"dropped", routing_key=QUEUE)
     await channel.tx_rollback()
-    await channel.basic_publish(b"kept", routing_key=QUEUE, wait=False)
+    await channel.basic_publish(b"kept", routing_key=QUEUE)
     await channel.tx_commit()
     bodies: list[Json] = [(await channel.basic_get(QUEUE, no_ack=True)).body.decode() for _ in range(2)]
     await channel.close()
@@ -104,7 +106,7 @@ async def errors(connection: AbstractConnection) -> Json:
         return "accepted"
 
     seen = {act.__name__: await error_of(act) for act in (declare_otherwise, passive_declare, reserved_name)}
-    return dict[str, Json](seen) | {"connection open": not connection.is_closed}
+    return seen | {"connection open": not connection.is_closed}
 
 
 async def client(url: str) -> Json:
@@ -122,6 +124,10 @@ def run(broker: Broker) -> Json:
         return asyncio.run(client(broker.url))
 
 
+INEQUIVALENT = (
+    f"PRECONDITION_FAILED - inequivalent arg 'durable' for queue '{QUEUE}' in vhost '/': "
+    "received 'false' but current is 'true'"
+)
 EXPECTED: Json = {
     "publish_and_get": {
         "declared": [QUEUE, 0, 0],
@@ -141,8 +147,7 @@ EXPECTED: Json = {
     "errors": {
         "declare_otherwise": [
             "ChannelPreconditionFailed",
-            f"PRECONDITION_FAILED - inequivalent arg 'durable' for queue '{QUEUE}' in vhost '/': "
-            "received 'false' but current is 'true'",
+            INEQUIVALENT,
         ],
         "passive_declare": ["ChannelNotFoundEntity", "NOT_FOUND - no queue 'interop.no_such' in vhost '/'"],
         "reserved_name": [

@@ -1,4 +1,4 @@
-"""An alternate exchange takes what an exchange could not route; mandatory messages come back only if it cannot either."""
+"""An alternate exchange takes what an exchange cannot route; what it cannot route either comes back."""
 
 from typing import Any
 
@@ -37,9 +37,9 @@ def run(broker: Broker) -> Json:
         inequivalent = refusal(lambda: connection.channel().exchange_declare(ORDERS, "direct"))
         return {
             "returned": returned,
-            "routed": list[Json](drain(channel, routed)),
+            "routed": drain(channel, routed),
             "caught": [method.exchange, method.routing_key, *drain(channel, caught)],
-            "declared without it": list[Json](inequivalent),
+            "declared without it": inequivalent,
         }
 
 
@@ -52,6 +52,10 @@ def _publish(channel: Any, exchange: str, key: str) -> Json:
     return None
 
 
+INEQUIVALENT = (
+    f"PRECONDITION_FAILED - inequivalent arg 'alternate-exchange' for exchange '{ORDERS}' in vhost '/': "
+    f"received none but current is the value '{UNROUTED}' of type 'longstr'"
+)
 EXPECTED: Json = {
     "returned": {
         f"{ORDERS} known": None,
@@ -66,8 +70,7 @@ EXPECTED: Json = {
     "declared without it": [
         "channel",
         406,
-        f"PRECONDITION_FAILED - inequivalent arg 'alternate-exchange' for exchange '{ORDERS}' in vhost '/': "
-        f"received none but current is the value '{UNROUTED}' of type 'longstr'",
+        INEQUIVALENT,
     ],
 }
 

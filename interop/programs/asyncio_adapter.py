@@ -1,4 +1,4 @@
-"""pika's AsyncioConnection: callbacks on an asyncio loop, publishing with confirms and consuming at the same time."""
+"""pika's AsyncioConnection: publishing with confirms and consuming at once on an asyncio loop."""
 
 import asyncio
 from typing import Any

@@ -1,9 +1,6 @@
 """Life cycles of auto-delete queues and exchanges."""
 
-import pika
-import pika.exceptions
-
-from interop.blocking import connect, exists, scratch
+from interop.blocking import connect, exchange_exists, queue_exists, scratch
 from interop.broker import Broker
 from interop.command import main
 from interop.transcript import Json
@@ -20,19 +17,19 @@ def queue_life(url: str) -> Json:
             first.queue_declare(name, auto_delete=True)
         first.basic_publish("", NEVER_CONSUMED, b"x")
         first.basic_get(NEVER_CONSUMED, auto_ack=True)
-        seen["a get does not count as a consumer"] = exists(one, NEVER_CONSUMED)
+        seen["a get does not count as a consumer"] = queue_exists(one, NEVER_CONSUMED)
         tag = first.basic_consume(CONSUMED, print)
         second.basic_consume(CONSUMED, print)
         first.basic_cancel(tag)
-        seen["one consumer left"] = exists(one, CONSUMED)
+        seen["one consumer left"] = queue_exists(one, CONSUMED)
         second.close()
-        seen["last consumer's channel closed"] = exists(one, CONSUMED)
+        seen["last consumer's channel closed"] = queue_exists(one, CONSUMED)
         two.channel().basic_consume(DROPPED, print)
         two.close()
-        seen["last consumer's connection closed"] = exists(one, DROPPED)
-        seen["never consumed"] = exists(one, NEVER_CONSUMED)
+        seen["last consumer's connection closed"] = queue_exists(one, DROPPED)
+        seen["never consumed"] = queue_exists(one, NEVER_CONSUMED)
     with connect(url) as later:
-        seen["never consumed, its declarer gone"] = exists(later, NEVER_CONSUMED)
+        seen["never consumed, its declarer gone"] = queue_exists(later, NEVER_CONSUMED)
     return seen
 
 
@@ -56,17 +53,6 @@ def exchange_life(url: str) -> Json:
         seen["last bound queue deleted"] = exchange_exists(connection, BOUND)
         seen["never bound"] = exchange_exists(connection, NEVER_BOUND)
     return seen
-
-
-def exchange_exists(connection: pika.BlockingConnection, name: str) -> bool:
-    channel = connection.channel()
-    try:
-        channel.exchange_declare(name, passive=True)
-    except pika.exceptions.ChannelClosedByBroker as error:
-        assert error.reply_code == 404, error
-        return False
-    channel.close()
-    return True
 
 
 def run(broker: Broker) -> Json:

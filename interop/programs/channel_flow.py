@@ -26,18 +26,21 @@ def run(broker: Broker) -> Json:
         other_channel.basic_consume(OTHER, on_message, auto_ack=True)
         go_on_without_pause = channel.flow(True)
         paused = refusal(lambda: channel.flow(False))
-        seen: dict[str, Json] = {"flow(true)": go_on_without_pause, "flow(false)": list[Json](paused)}
+        seen: dict[str, Json] = {"flow(true)": go_on_without_pause, "flow(false)": paused}
         if paused != ["accepted"]:
             return seen
         for queue in (QUEUE, OTHER):
             publisher.basic_publish("", queue, b"while paused")
         wait_until(connection, lambda: bool(received[OTHER]))
-        seen["while paused"] = {"received": list[Json](received[QUEUE]), "ready": ready_count(publisher, QUEUE)}
+        seen["while paused"] = {
+            "received": list(received[QUEUE]),
+            "ready": ready_count(publisher, QUEUE),
+        }
         seen["get is not paused"] = channel.basic_get(QUEUE)[2].decode()
         channel.basic_nack(1)
         seen["flow(true) again"] = channel.flow(True)
         wait_until(connection, lambda: bool(received[QUEUE]))
-        seen["afterwards"] = {"received": list[Json](received[QUEUE]), "ready": ready_count(publisher, QUEUE)}
+        seen["afterwards"] = {"received": list(received[QUEUE]), "ready": ready_count(publisher, QUEUE)}
         connection.close()
         return seen
 

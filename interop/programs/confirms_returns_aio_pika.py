@@ -32,7 +32,7 @@ async def publish_many(connection: AbstractConnection) -> Json:
         bodies.append(int(message.body))
     empty = await queue.get(fail=False)
     return {
-        "answers": list[Json](sorted({type(answer).__name__ for answer in answers})),
+        "answers": sorted({type(answer).__name__ for answer in answers}),
         "in order": bodies == list(range(COUNT)),
         "empty afterwards": empty is None,
     }

@@ -1,4 +1,4 @@
-"""How consumers end: by the client's cancel, by the deletion of their queue, by the close of their channel."""
+"""How consumers end: by the client's cancel, or because their queue is deleted."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def cancelled_by_client(url: str) -> Json:
             "ready and consumers after the cancel": [left.message_count, left.consumer_count],
             "ready before the close": before_close,
             "first after the close": [body.decode(), method.redelivered],
-            "rest": list[Json](drain(channel, QUEUE)),
+            "rest": drain(channel, QUEUE),
         }
 
 
@@ -70,10 +70,10 @@ def cancelled_by_broker(url: str) -> Json:
         wait_until(connection, lambda: all(consumer.cancelled for consumer in consumers))
         late_ack = refusal(lambda: acked_late(consumers[0]))
         return {
-            "refused deletes": [list[Json](answer) for answer in refused],
+            "refused deletes": refused,
             "told": [consumer.cancelled for consumer in consumers],
-            "late ack": list[Json](late_ack),
-            "consume again": list[Json](refusal(lambda: consumers[1].channel.basic_consume(DOOMED, print))),
+            "late ack": late_ack,
+            "consume again": refusal(lambda: consumers[1].channel.basic_consume(DOOMED, print)),
         }
 
 
@@ -97,7 +97,10 @@ def consumer_rules(url: str) -> Json:
         channel.basic_cancel(tag)
         other.channel().basic_consume(QUEUE, print)
         too_late = refusal(lambda: connection.channel().basic_consume(QUEUE, print, exclusive=True))
-        return {"beside an exclusive consumer": list[Json](second), "exclusive beside another": list[Json](too_late)}
+        return {
+            "beside an exclusive consumer": second,
+            "exclusive beside another": too_late,
+        }
 
 
 def run(broker: Broker) -> Json:

@@ -46,7 +46,7 @@ class Client:
         self.routing_keys: set[str] = set()
 
     def _on_answer(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        # No delivery tags here: RabbitMQ 3.10 sends every answer with the same one, which nobody may ack anyway.
+        # No delivery tags here: RabbitMQ 3.10 gives every answer the same one, and nobody may ack it.
         own_tag = method.consumer_tag == self._tag
         self.routing_keys.add(method.routing_key)
         self._answers[properties.correlation_id] = [body.decode(), method.exchange, own_tag]
@@ -96,7 +96,7 @@ def refusals(connection: pika.BlockingConnection) -> Json:
         channel.basic_consume(REPLY_TO, print, auto_ack=True)
 
     tries = (ask_without_consumer, consume_with_acks, consume_twice)
-    return {attempt.__name__: list[Json](refusal(attempt)) for attempt in tries}
+    return {attempt.__name__: refusal(attempt) for attempt in tries}
 
 
 def run(broker: Broker) -> Json:

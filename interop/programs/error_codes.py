@@ -1,4 +1,4 @@
-"""The errors users meet: what they did, the reply code, RabbitMQ's text, and whether channel or connection is closed."""
+"""The errors users meet: what they did, what is closed, the reply code and RabbitMQ's text."""
 
 import functools
 import urllib.parse
@@ -65,9 +65,13 @@ NO_ERROR: dict[str, Act] = {
     "unbind what is not bound": lambda channel: channel.queue_unbind(QUEUE, EXCHANGE, "never"),
     "cancel an unknown consumer": lambda channel: channel._impl.basic_cancel("never"),
     "ack everything of nothing": lambda channel: acked(channel, 0, multiple=True),
-    "declare amq.direct as it is": lambda channel: channel.exchange_declare("amq.direct", "direct", durable=True),
+    "declare amq.direct as it is": lambda channel: channel.exchange_declare(
+        "amq.direct", "direct", durable=True
+    ),
     "declare with an unknown argument": lambda channel: channel.queue_declare(QUEUE, arguments={"foo": 1}),
-    "passive declare of another type": lambda channel: channel.exchange_declare(EXCHANGE, "fanout", passive=True),
+    "passive declare of another type": lambda channel: channel.exchange_declare(
+        EXCHANGE, "fanout", passive=True
+    ),
 }
 FATAL: dict[str, Act] = {
     "immediate": lambda channel: published_immediate(channel),
@@ -101,12 +105,12 @@ def on_new_connection(url: str, act: Act) -> None:
 
 def on_channels(connection: pika.BlockingConnection, acts: dict[str, Act]) -> Json:
     """Each act on a channel of its own; the connection must outlive them all."""
-    return {name: list[Json](refusal(functools.partial(on_new_channel, connection, act))) for name, act in acts.items()}
+    return {name: refusal(functools.partial(on_new_channel, connection, act)) for name, act in acts.items()}
 
 
 def on_connections(url: str, acts: dict[str, Act]) -> Json:
     """Each act on a connection of its own."""
-    return {name: list[Json](refusal(functools.partial(on_new_connection, url, act))) for name, act in acts.items()}
+    return {name: refusal(functools.partial(on_new_connection, url, act)) for name, act in acts.items()}
 
 
 def at_login(url: str) -> Json:
@@ -158,15 +162,16 @@ def _precondition(text: str) -> Json:
 
 def _inequivalent(argument: str, what: str, received: str, current: str) -> Json:
     return _precondition(
-        f"inequivalent arg '{argument}' for {what} in vhost '/': received '{received}' but current is '{current}'"
+        f"inequivalent arg '{argument}' for {what} in vhost '/': "
+        f"received '{received}' but current is '{current}'"
     )
 
 
-_LOGIN_REFUSED: Json = [
-    "ProbableAuthenticationError",
-    "ConnectionClosedByBroker: (403) 'ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. "
-    "For details see the broker logfile.'",
-]
+_REFUSED = (
+    "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. "
+    "For details see the broker logfile."
+)
+_LOGIN_REFUSED: Json = ["ProbableAuthenticationError", f"ConnectionClosedByBroker: (403) '{_REFUSED}'"]
 EXPECTED: Json = {
     "not found": {
         "passive declare": _no("queue"),
@@ -206,7 +211,11 @@ EXPECTED: Json = {
         "immediate": ["connection", 540, "NOT_IMPLEMENTED - immediate=true"],
         "prefetch size": ["connection", 540, "NOT_IMPLEMENTED - prefetch_size!=0 (10)"],
         "consumer tag used twice": ["connection", 530, "NOT_ALLOWED - attempt to reuse consumer tag 'twice'"],
-        "unknown exchange type": ["connection", 503, "COMMAND_INVALID - unknown exchange type 'no-such-type'"],
+        "unknown exchange type": [
+            "connection",
+            503,
+            "COMMAND_INVALID - unknown exchange type 'no-such-type'",
+        ],
     },
     "login": {
         "wrong password": _LOGIN_REFUSED,

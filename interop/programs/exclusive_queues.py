@@ -2,7 +2,7 @@
 
 import pika
 
-from interop.blocking import connect, drain, exists, refusal, scratch
+from interop.blocking import connect, drain, queue_exists, refusal, scratch
 from interop.broker import Broker
 from interop.command import main
 from interop.transcript import Json
@@ -20,7 +20,7 @@ def refused_to_others(other: pika.BlockingConnection) -> Json:
         "declare exclusive": on_new_channel("queue_declare", QUEUE, exclusive=True),
         "declare passive": on_new_channel("queue_declare", QUEUE, passive=True),
         "get": on_new_channel("basic_get", QUEUE),
-        "consume": list(refusal(lambda: other.channel().basic_consume(QUEUE, print))),
+        "consume": refusal(lambda: other.channel().basic_consume(QUEUE, print)),
         "purge": on_new_channel("queue_purge", QUEUE),
         "delete": on_new_channel("queue_delete", QUEUE),
         "bind": on_new_channel("queue_bind", QUEUE, "amq.direct", "key"),
@@ -42,23 +42,24 @@ def run(broker: Broker) -> Json:
         publisher.basic_publish("", QUEUE, b"from another connection", mandatory=True)
         received = drain(owner.channel(), QUEUE)
         owner.close()
-        gone = not exists(other, QUEUE)
+        gone = not queue_exists(other, QUEUE)
         # RabbitMQ deletes exclusive queues before it answers the close, so the name is free at once.
         declared_again = refusal(lambda: other.channel().queue_declare(QUEUE, exclusive=True))
         return {
             "to others": refused,
-            "exclusive declare of a shared queue": list[Json](mismatch),
-            "durable is no difference": list[Json](durable),
-            "received": list[Json](received),
+            "exclusive declare of a shared queue": mismatch,
+            "durable is no difference": durable,
+            "received": received,
             "gone with its connection": gone,
-            "declared by the next owner": list[Json](declared_again),
+            "declared by the next owner": declared_again,
         }
 
 
 def _locked(queue: str) -> Json:
     text = (
-        f"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{queue}' in vhost '/'. It could be originally "
-        "declared on another connection or the exclusive property value does not match that of the original declaration."
+        f"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{queue}' in vhost '/'. "
+        "It could be originally declared on another connection or the exclusive property value does not "
+        "match that of the original declaration."
     )
     return ["channel", 405, text[:255]]
 

@@ -34,7 +34,9 @@ def plain_get(channel: Any) -> Json:
     answers: list[Json] = []
     for auto_ack in (True, False, True):
         method, _properties, body = channel.basic_get(QUEUE, auto_ack=auto_ack)
-        answers.append([method.delivery_tag, method.message_count, method.exchange, method.routing_key, body.decode()])
+        answers.append(
+            [method.delivery_tag, method.message_count, method.exchange, method.routing_key, body.decode()]
+        )
     unacked_not_counted = ready_count(channel, QUEUE)
     purged = channel.queue_purge(QUEUE).method.message_count
     channel.basic_nack(2)
@@ -96,11 +98,9 @@ def run(broker: Broker) -> Json:
             "channel close": returned_by_close(connection),
             "recover": recover(connection),
         }
-        seen["nothing outstanding"] = list[Json](refusal(lambda: channel.basic_recover(requeue=True)))
+        seen["nothing outstanding"] = refusal(lambda: channel.basic_recover(requeue=True))
     with connect(broker.url) as connection:
-        seen["recover without requeue"] = list[Json](
-            refusal(lambda: connection.channel().basic_recover(requeue=False))
-        )
+        seen["recover without requeue"] = refusal(lambda: connection.channel().basic_recover(requeue=False))
         return seen
 
 

@@ -50,14 +50,14 @@ def run(broker: Broker) -> Json:
             channel.queue_bind(queues[name], EXCHANGE, "ignored", arguments)
         for name, headers in MESSAGES.items():
             channel.basic_publish(EXCHANGE, name, name.encode(), pika.BasicProperties(headers=headers))
-        matched = {name: list[Json](drain(channel, queue)) for name, queue in queues.items()}
+        matched = {name: drain(channel, queue) for name, queue in queues.items()}
 
         def bind_with(x_match: Any) -> Json:
             other = connection.channel()
             return refusal(lambda: other.queue_bind(queues["all"], EXCHANGE, "", {"x-match": x_match}))[:2]
 
         refused = {str(value): bind_with(value) for value in ("some", "", 1)}
-        return {"matched": dict[str, Json](matched), "refused x-match": dict[str, Json](refused)}
+        return {"matched": matched, "refused x-match": refused}
 
 
 _PDF: list[Json] = ["pdf report", "pdf", "traced pdf"]
@@ -71,7 +71,7 @@ EXPECTED: Json = {
         "all-with-x": ["traced pdf"],
         "any-with-x": [*_PDF, "traced zip"],
         "void": ["pdf report", "pdf", "zip report", "traced pdf", "traced zip"],
-        "all of nothing": list[Json](MESSAGES),
+        "all of nothing": list(MESSAGES),
         "any of nothing": [],
         "number": ["page 1"],
         "text": ["page '1'"],

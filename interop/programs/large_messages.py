@@ -12,7 +12,7 @@ from interop.command import main
 from interop.transcript import Json
 
 QUEUE = "interop.large"
-# A body frame carries frame_max - 8 octets, so these sizes end on a frame's edge, one before and one after it.
+# A body frame carries frame_max - 8 octets, so these sizes end at a frame's edge and beside it.
 EDGES = [131064 * 2 - 1, 131064 * 2, 131064 * 2 + 1]
 SIZES = [0, 1, 200 * 1024, *EDGES, 1 << 20, 10 << 20]
 FRAME_SIZES = [4096, 4097, 65537, 131072]

@@ -55,8 +55,10 @@ def run(broker: Broker) -> Json:
         return {
             "right": right.count(True),
             "numbers differ": len(set(numbers)),
-            "failed": list[Json](failed),
-            "again": [end.received == [f"again {index}"] and end.tags == [1] for index, end in enumerate(again)],
+            "failed": failed,
+            "again": [
+                end.received == [f"again {index}"] and end.tags == [1] for index, end in enumerate(again)
+            ],
         }
 
 

@@ -1,4 +1,4 @@
-"""A work queue with prefetch: fair shares, a full worker is passed over, nack puts a task back, multiple acks."""
+"""A work queue with prefetch: fair shares, full workers are passed over, nack gives a task back."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """Every property and every header type that pika and aio-pika can send comes back as it was.
 
-With pika the properties that came back are encoded again, too: they must give the octets of those that were sent, so
-that neither the order of headers nor the width of an integer may change on the way.
+With pika the properties that came back are encoded again, too: they must give the octets of those that were
+sent, so that neither the order of headers nor the width of an integer may change on the way.
 """
 
 import asyncio
@@ -94,7 +94,9 @@ def differing_fields(sent: pika.BasicProperties, got: pika.BasicProperties) -> l
 
 
 # pamqp encodes bytes only as a bytearray and cuts keys at 128 octets.
-AIO_HEADERS: dict[str, Any] = {name: value for name, value in HEADERS.items() if name != "octets" and len(name) < 128}
+AIO_HEADERS: dict[str, Any] = {
+    name: value for name, value in HEADERS.items() if name != "octets" and len(name) < 128
+}
 AIO_HEADERS |= {"float": 1.5, "octets": bytearray(b"\x80\x00"), "small": 1, "large": 2**40}
 
 
@@ -102,7 +104,7 @@ AIO_FIELDS = [name for name in PROPERTIES if name not in ("headers", "cluster_id
 
 
 async def by_aio_pika(url: str) -> Json:
-    """The same headers and a few more types with aio-pika, which sends integers narrow and floats as floats."""
+    """The same headers and more types with aio-pika, which sends integers narrow, and floats."""
     connection = await aio_pika.connect(url)
     async with connection:
         channel = await connection.channel()
@@ -124,8 +126,12 @@ async def by_aio_pika(url: str) -> Json:
         queue = await channel.get_queue(QUEUE)
         got = await queue.get(no_ack=True)
         return {
-            "headers that differ": [name for name, value in AIO_HEADERS.items() if got.headers.get(name) != value],
-            "fields that differ": [name for name in AIO_FIELDS if getattr(message, name) != getattr(got, name)],
+            "headers that differ": [
+                name for name, value in AIO_HEADERS.items() if got.headers.get(name) != value
+            ],
+            "fields that differ": [
+                name for name in AIO_FIELDS if getattr(message, name) != getattr(got, name)
+            ],
         }
 
 

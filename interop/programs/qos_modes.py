@@ -1,8 +1,6 @@
-"""basic.qos in both meanings: a limit for each later consumer (global false), one limit for the channel (global true)."""
+"""basic.qos in both meanings: global false, for each later consumer; global true, for the channel."""
 
 from typing import Any
-
-import pika
 
 from interop.blocking import connect, drain, ready_count, scratch, wait_until
 from interop.broker import Broker
@@ -14,7 +12,7 @@ COUNT = 10
 
 
 class Holder:
-    """A channel whose consumers keep every message; ``step`` tells how many are held when nothing moves any more."""
+    """A channel whose consumers keep every message; ``step`` tells how many they hold."""
 
     def __init__(self, url: str) -> None:
         self.connection = connect(url)
@@ -38,7 +36,7 @@ class Holder:
     def step(self, expected: int) -> Json:
         """Wait until ``expected`` messages came; the count left in the queue shows that no others did."""
         wait_until(self.connection, lambda: sum(self.held.values()) >= expected)
-        return [dict[str, Json](self.held), ready_count(self.channel, QUEUE)]
+        return [dict(self.held), ready_count(self.channel, QUEUE)]
 
     def close(self) -> None:
         self.connection.close()

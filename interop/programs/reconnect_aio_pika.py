@@ -20,7 +20,9 @@ WAIT_SECONDS = 30
 
 async def client(broker: Broker) -> Json:
     properties: dict[str, aio_pika.abc.FieldValue] = {"connection_name": NAME}
-    connection = await aio_pika.connect_robust(broker.url, client_properties=properties, reconnect_interval=0.2)
+    connection = await aio_pika.connect_robust(
+        broker.url, client_properties=properties, reconnect_interval=0.2
+    )
     async with connection, asyncio.timeout(WAIT_SECONDS):
         channel = await connection.channel(publisher_confirms=True)
         await channel.set_qos(prefetch_count=2)
@@ -35,15 +37,15 @@ async def client(broker: Broker) -> Json:
         before = [number_of(first), number_of(second), number_of(third)]
         await broken_and_back(broker, connection)
         await publish_again(channel, 4)
-        after = []
+        after: list[AbstractIncomingMessage] = []
         while len(after) < 3:
             message = await deliveries.get()
             await message.ack()
             after.append(message)
         left = (await channel.declare_queue(QUEUE, durable=True)).declaration_result
         return {
-            "before": list[Json](before),
-            "after": list[Json]([number_of(message) for message in after]),
+            "before": before,
+            "after": [number_of(message) for message in after],
             "redelivered": [bool(message.redelivered) for message in after[:2]],
             "left": [left.message_count, left.consumer_count],
         }

@@ -1,4 +1,4 @@
-"""The reconnect loop that pika's documentation recommends: on a broken connection, connect again and go on."""
+"""The reconnect loop of pika's documentation: when the connection breaks, connect again and go on."""
 
 import threading
 from typing import Any
@@ -81,7 +81,7 @@ def publish(url: str, numbers: list[int]) -> None:
             channel.basic_publish("", QUEUE, str(number).encode(), PERSISTENT)
 
 
-# Whether 3 and 4, never delivered before the break, are flagged is left open: redelivered may be set too often.
+# Whether 3 and 4, not delivered before the break, are flagged redelivered is left open: they may be.
 EXPECTED: Json = {
     "sessions": 2,
     "seen": [[1, False], [2, False], [2, True], [3], [4]],

@@ -1,4 +1,4 @@
-"""What is there after the broker was stopped and started: durable objects, persistent messages, their order."""
+"""What is there after a restart of the broker: durable objects, persistent messages, their order."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pika
 import pika.exceptions
 
-from interop.blocking import connect, drain, exists, scratch
+from interop.blocking import connect, drain, exchange_exists, queue_exists, scratch
 from interop.broker import Broker
 from interop.command import main
 from interop.transcript import Json
@@ -37,7 +37,7 @@ def before(connection: pika.BlockingConnection) -> None:
 
 
 def settle(connection: pika.BlockingConnection) -> None:
-    """Ack 0 to 9 but 5, leave 10 unacked, put 11 back, commit one publish in a transaction and leave one open."""
+    """Ack 0 to 9 but 5, leave 10 unacked, put 11 back; commit one publish and leave one uncommitted."""
     channel = connection.channel()
     tags = [channel.basic_get(DURABLE)[0].delivery_tag for _ in range(12)]
     for tag in tags[:5] + tags[6:10]:
@@ -59,24 +59,19 @@ def after(connection: pika.BlockingConnection) -> Json:
     bodies = [body.decode(), *drain(channel, DURABLE)]
     channel.basic_publish("amq.fanout", "a.x", b"through kept bindings", PERSISTENT)
     return {
-        "queues": {name: exists(connection, name) for name in names},
-        "exchanges": dict[str, Json](exchanges),
+        "queues": {name: queue_exists(connection, name) for name in names},
+        "exchanges": exchanges,
         "first": [method.redelivered, method.exchange, method.routing_key],
-        "first properties": [properties.content_type, properties.delivery_mode, properties.priority, properties.headers],
-        "bodies": list[Json](bodies),
-        "bindings": list[Json](drain(channel, DURABLE)),
-        "transaction": list[Json](drain(channel, UNDELIVERED)),
+        "first properties": [
+            properties.content_type,
+            properties.delivery_mode,
+            properties.priority,
+            properties.headers,
+        ],
+        "bodies": bodies,
+        "bindings": drain(channel, DURABLE),
+        "transaction": drain(channel, UNDELIVERED),
     }
-
-
-def exchange_exists(connection: pika.BlockingConnection, name: str) -> bool:
-    channel = connection.channel()
-    try:
-        channel.exchange_declare(name, passive=True)
-    except pika.exceptions.ChannelClosedByBroker as error:
-        assert error.reply_code == 404, error
-        return False
-    return True
 
 
 def ended_by(call: Callable[[], Any]) -> list[Json]:

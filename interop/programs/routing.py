@@ -19,11 +19,11 @@ def run(broker: Broker) -> Json:
                 channel.queue_bind(queues[subscriber], EXCHANGE, severity)
         for severity in ["info", "error", "debug", "warning", "ERROR", "error.disk"]:
             channel.basic_publish(EXCHANGE, severity, f"a message of {severity}".encode())
-        before = {subscriber: list[Json](drain(channel, queue)) for subscriber, queue in queues.items()}
+        before = {subscriber: drain(channel, queue) for subscriber, queue in queues.items()}
         channel.queue_unbind(queues["screen"], EXCHANGE, "error")
         channel.basic_publish(EXCHANGE, "error", b"after unbinding")
-        after = {subscriber: list[Json](drain(channel, queue)) for subscriber, queue in queues.items()}
-        return {"before": dict[str, Json](before), "after": dict[str, Json](after)}
+        after = {subscriber: drain(channel, queue) for subscriber, queue in queues.items()}
+        return {"before": before, "after": after}
 
 
 EXPECTED: Json = {

@@ -1,4 +1,4 @@
-"""BlockingConnection with worker threads: one connection, work done in threads, acks by add_callback_threadsafe."""
+"""BlockingConnection with worker threads, which ack by add_callback_threadsafe."""
 
 import functools
 import queue

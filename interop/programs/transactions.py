@@ -30,9 +30,9 @@ def publishes(connection: pika.BlockingConnection) -> Json:
     channel.close()
     return {
         "before commit": before,
-        "committed": list[Json](committed),
-        "rolled back": list[Json](rolled_back),
-        "closed without commit": list[Json](drain(watcher, QUEUE)),
+        "committed": committed,
+        "rolled back": rolled_back,
+        "closed without commit": drain(watcher, QUEUE),
     }
 
 
@@ -52,7 +52,7 @@ def acks(connection: pika.BlockingConnection) -> Json:
     channel.basic_reject(tags[2], requeue=True)
     before = ready_count(watcher, QUEUE)
     channel.tx_commit()
-    return {"before commit": before, "after the rejected one came back": list[Json](drain(watcher, QUEUE))}
+    return {"before commit": before, "after the rejected one came back": drain(watcher, QUEUE)}
 
 
 def returns(connection: pika.BlockingConnection) -> Json:
@@ -104,7 +104,7 @@ def refusals(connection: pika.BlockingConnection) -> Json:
         tx_after_confirm,
         publish_to_missing_exchange,
     ]
-    return {attempt.__name__: list[Json](refusal(attempt)) for attempt in tries}
+    return {attempt.__name__: refusal(attempt) for attempt in tries}
 
 
 def run(broker: Broker) -> Json:
@@ -132,7 +132,11 @@ EXPECTED: Json = {
         "rollback_without_select": ["channel", 406, "PRECONDITION_FAILED - channel is not transactional"],
         "confirm_after_tx": ["channel", 406, "PRECONDITION_FAILED - cannot switch from tx to confirm mode"],
         "tx_after_confirm": ["channel", 406, "PRECONDITION_FAILED - cannot switch from confirm to tx mode"],
-        "publish_to_missing_exchange": ["channel", 404, "NOT_FOUND - no exchange 'interop.no_such' in vhost '/'"],
+        "publish_to_missing_exchange": [
+            "channel",
+            404,
+            "NOT_FOUND - no exchange 'interop.no_such' in vhost '/'",
+        ],
     },
 }
 

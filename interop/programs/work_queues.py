@@ -16,7 +16,7 @@ class Worker:
     """Takes one task at a time (prefetch 1) and acks it when told to."""
 
     def __init__(self, url: str) -> None:
-        self.tasks: list[list[Json]] = []
+        self.tasks: list[Json] = []
         self._tags: list[int] = []
         self.connection = connect(url)
         self.channel = self.connection.channel()

@@ -20,7 +20,7 @@ from tests.store.batches import EVERYTHING, Writer, add, body, positions, queue
 from tests.store.conftest import SqlitePlace
 
 # Processes that a test starts import what the test imports.
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [*sys.path, str(Path.cwd())]))}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 NAMESPACE = ("unshare", "--map-root-user", "--mount")
 
 

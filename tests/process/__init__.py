@@ -1,0 +1,1 @@
+"""Tests of the broker as a process: started, stopped, killed, starved, and talked to over real sockets."""

@@ -1,0 +1,323 @@
+"""Starting, stopping, reloading, and what operators change while the broker runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pamqp import commands
+
+from tests.process.broker_process import BrokerProcess, eventually, free_port
+from tests.process.client import Client, Closed, connect
+
+Make = Callable[..., BrokerProcess]
+
+
+def outcome(directory: Path, *words: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
+    """Exit status and output of an ``amqpd`` that is expected to end by itself."""
+    done = subprocess.run(
+        [sys.executable, "-m", "amqpd", *words],
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def test_sigterm_closes_connections_with_320_and_exits_with_0_soon(broker: BrokerProcess) -> None:
+    with Client(broker.port) as client:
+        client.declare("kept")
+        client.confirm_select()
+        client.put("kept", b"one")
+        before = time.monotonic()
+        broker.signal(signal.SIGTERM)
+        with pytest.raises(Closed) as closed:
+            client.receive()
+        assert closed.value.code == 320
+        assert "shutdown" in closed.value.text
+        client.send(commands.Connection.CloseOk(), 0)
+        assert broker.wait() == 0
+        # "About a second"; the rest is for a busy machine.
+        assert time.monotonic() - before < 5
+    broker.start()
+    with Client(broker.port) as client:
+        assert client.count("kept") == 1
+
+
+def test_a_client_that_does_not_answer_the_close_does_not_hold_up_the_end(broker: BrokerProcess) -> None:
+    with Client(broker.port):
+        before = time.monotonic()
+        broker.signal(signal.SIGTERM)
+        assert broker.wait() == 0
+        assert time.monotonic() - before < 5
+
+
+def test_an_ordered_stop_flags_only_what_was_delivered(broker: BrokerProcess) -> None:
+    with Client(broker.port) as client:
+        client.declare("q")
+        client.confirm_select()
+        for number in range(4):
+            client.publish("q", b"%d" % number)
+        client.wait_confirms()
+        client.consume("q", prefetch=2)
+        assert [client.receive().redelivered for _ in range(2)] == [False, False]
+        broker.restart()
+    with Client(broker.port) as client:
+        assert [(one.body, one.redelivered) for one in client.drain("q")] == [
+            (b"0", True),
+            (b"1", True),
+            (b"2", False),
+            (b"3", False),
+        ]
+
+
+def test_a_second_signal_ends_the_broker_at_once(make_broker: Make) -> None:
+    broker = make_broker()
+    broker.start()
+    with Client(broker.port):  # does not answer connection.close, so the first signal takes a while
+        broker.signal(signal.SIGTERM)
+        broker.wait_notified("STOPPING=1")
+        broker.signal(signal.SIGTERM)
+        assert broker.wait() == 1
+
+
+def test_sigint_stops_in_order_too(broker: BrokerProcess) -> None:
+    broker.signal(signal.SIGINT)
+    assert broker.wait() == 0
+
+
+def test_states_are_told_to_the_service_manager(make_broker: Make) -> None:
+    broker = make_broker()
+    broker.environment = {"WATCHDOG_USEC": "100000"}
+    broker.launch()
+    broker.wait_notified("READY=1")
+    for _ in range(3):
+        broker.wait_notified("WATCHDOG=1")
+    broker.signal(signal.SIGHUP)
+    assert "MONOTONIC_USEC=" in broker.wait_notified("RELOADING=1")
+    broker.wait_notified("READY=1")
+    broker.signal(signal.SIGTERM)
+    broker.wait_notified("STOPPING=1")
+    assert broker.wait() == 0
+
+
+def test_a_port_that_was_announced_ready_is_open(broker: BrokerProcess) -> None:
+    connect(broker.port).close()
+
+
+def test_a_second_broker_on_the_same_data_says_so_in_one_line(broker: BrokerProcess, tmp_path: Path) -> None:
+    status, said = outcome(
+        tmp_path, "run", "--data-dir", str(broker.data_dir), "--listen", f"127.0.0.1:{free_port()}"
+    )
+    assert status == 1
+    assert said.count("\n") == 1
+    assert "in use by another broker" in said
+    assert str(broker.pid) in said
+    connect(broker.port).close()
+
+
+def test_a_port_in_use_is_one_line(broker: BrokerProcess, tmp_path: Path) -> None:
+    status, said = outcome(
+        tmp_path, "run", "--data-dir", str(tmp_path / "other"), "--listen", f"127.0.0.1:{broker.port}"
+    )
+    assert status == 1
+    assert said.count("\n") == 1
+    assert f"127.0.0.1:{broker.port}" in said
+
+
+def test_a_bad_configuration_is_one_line_and_status_2(tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text("[limits]\nmemory_high_watermrk = 0.5\n")
+    status, said = outcome(tmp_path, "run", "-c", str(file))
+    assert status == 2
+    assert said.count("\n") == 1
+    assert "memory_high_watermark" in said
+
+
+def test_the_bare_command_runs_the_broker(make_broker: Make) -> None:
+    broker = make_broker()
+    bare = [
+        *(sys.executable, "-m", "amqpd"),
+        *("--data-dir", str(broker.data_dir), "--listen", f"127.0.0.1:{broker.port}"),
+    ]
+    broker.command = lambda: bare  # type: ignore[method-assign]
+    broker.start()
+    with Client(broker.port) as client:
+        client.declare("q")
+        client.echo("q")
+    broker.stop()
+
+
+def test_the_port_comes_from_the_environment(make_broker: Make) -> None:
+    broker = make_broker()
+    bare = [sys.executable, "-m", "amqpd", "--data-dir", str(broker.data_dir)]
+    broker.command = lambda: bare  # type: ignore[method-assign]
+    broker.environment = {"AMQPD_LISTENERS__AMQP": f"127.0.0.1:{broker.port}"}
+    broker.start()
+    connect(broker.port).close()
+    broker.stop()
+
+
+# Reload
+
+
+def test_sighup_changes_the_log_level(broker: BrokerProcess) -> None:
+    broker.reload({"log": {"level": "debug"}})
+    broker.wait_log("changed: log.level")
+    connect(broker.port).close()
+    broker.wait_log("[debug]")
+
+
+def test_a_bad_configuration_at_sighup_keeps_the_old_one(broker: BrokerProcess) -> None:
+    broker.reload({"log": {"level": "loud"}})
+    broker.wait_log("configuration not reloaded")
+    with Client(broker.port) as client:
+        client.declare("q")
+        client.echo("q")
+
+
+def test_sighup_says_what_waits_for_a_restart(broker: BrokerProcess) -> None:
+    broker.reload({"server": {"product": "Other"}})
+    broker.wait_log("waiting for a restart: server.product")
+
+
+def test_new_connection_limits_count_at_once(broker: BrokerProcess) -> None:
+    broker.reload({"connections": {"connection_max": 1, "max_message_size": 100}})
+    with Client(broker.port) as client:
+        client.declare("q")
+        with pytest.raises((Closed, ConnectionError)):
+            Client(broker.port)
+        client.publish("q", bytes(101))
+        with pytest.raises(Closed, match="max size 100") as closed:
+            client.receive()
+        assert closed.value.code == 406
+
+
+# Users and permissions
+
+
+def test_commands_reach_the_running_broker_and_last(broker: BrokerProcess) -> None:
+    broker.command_line("users", "add", "ann", "--password", "secret")
+    broker.command_line("vhosts", "add", "shop")
+    with pytest.raises(Closed) as closed:
+        Client(broker.port, "ann", "secret", "shop")
+    assert closed.value.code == 530
+    broker.command_line("permissions", "set", "ann", "--vhost", "shop", "^a", "^a", ".*")
+    with Client(broker.port, "ann", "secret", "shop") as client:
+        client.declare("a")
+        client.echo("a")
+    broker.kill()  # what a command answered is on disk
+    broker.start()
+    with Client(broker.port, "ann", "secret", "shop") as client:
+        assert client.count("a") == 0
+        with pytest.raises(Closed) as closed:
+            client.declare("b")
+        assert closed.value.code == 403
+
+
+def test_commands_work_on_the_files_of_a_stopped_broker(make_broker: Make) -> None:
+    broker = make_broker()
+    broker.command_line("users", "add", "ann", "--password", "secret")
+    broker.command_line("vhosts", "add", "shop")
+    broker.command_line("permissions", "set", "ann", "--vhost", "shop", ".*", ".*", ".*")
+    rows = json.loads(broker.command_line("users", "list", "--json"))
+    assert {row["name"] for row in rows} == {"guest", "ann"}
+    broker.start()
+    Client(broker.port, "ann", "secret", "shop").close()
+    broker.stop()
+
+
+def test_a_changed_permission_counts_on_open_connections_at_once(broker: BrokerProcess) -> None:
+    broker.command_line("users", "add", "ann", "--password", "secret")
+    broker.command_line("permissions", "set", "ann", ".*", ".*", ".*")
+    with Client(broker.port, "ann", "secret") as client:
+        client.declare("q")
+        client.confirm_select()
+        client.put("q", b"may")  # the route and the permission are remembered now
+        broker.command_line("permissions", "set", "ann", ".*", "^$", ".*")
+        client.publish("q", b"may not")
+        with pytest.raises(Closed) as closed:
+            client.wait_confirms()
+        # The default exchange is checked as amq.default.
+        assert closed.value.code == 403
+
+
+def test_a_deleted_user_is_cut_off(broker: BrokerProcess) -> None:
+    broker.command_line("users", "add", "ann", "--password", "secret")
+    broker.command_line("permissions", "set", "ann", ".*", ".*", ".*")
+    with Client(broker.port, "ann", "secret") as client:
+        broker.command_line("users", "delete", "ann")
+        with pytest.raises(Closed) as closed:
+            client.receive()
+        assert closed.value.code == 320
+    with pytest.raises(Closed):
+        Client(broker.port, "ann", "secret")
+
+
+def test_a_deleted_vhost_closes_its_connections(broker: BrokerProcess) -> None:
+    broker.command_line("vhosts", "add", "shop")
+    broker.command_line("permissions", "set", "guest", "--vhost", "shop", ".*", ".*", ".*")
+    with Client(broker.port, vhost="shop") as client, Client(broker.port) as other:
+        broker.command_line("vhosts", "delete", "shop")
+        with pytest.raises(Closed) as closed:
+            client.receive()
+        assert closed.value.code == 320
+        other.declare("q")
+        other.echo("q")
+
+
+def test_a_login_storm_does_not_hold_up_an_open_connection(broker: BrokerProcess) -> None:
+    """Fifty logins cost some seconds of hashing; round trips of another client go on between them."""
+    answers: list[int] = []
+
+    def log_in(number: int) -> None:
+        try:
+            # Each user is new, so no password was verified before.
+            Client(broker.port, f"user{number % 3}", "right" if number % 2 else "wrong").close()
+            answers.append(0)
+        except Closed as closed:
+            answers.append(closed.code)
+
+    for number in range(3):
+        broker.command_line("users", "add", f"user{number}", "--password", "right")
+        broker.command_line("permissions", "set", f"user{number}", ".*", ".*", ".*")
+    with Client(broker.port) as client:
+        client.declare("q")
+        threads = [threading.Thread(target=log_in, args=(number,)) for number in range(50)]
+        for thread in threads:
+            thread.start()
+        echoes = 0
+        while any(thread.is_alive() for thread in threads):
+            client.echo("q")
+            echoes += 1
+        for thread in threads:
+            thread.join()
+    assert sorted(answers) == [0] * 25 + [403] * 25
+    # Were logins checked on the loop, there would be at most one turn of ours for each.
+    assert echoes > 100
+
+
+def test_a_closed_listener_socket_refuses_while_stopping(broker: BrokerProcess) -> None:
+    port = broker.port
+    with Client(port):
+        broker.signal(signal.SIGTERM)
+        broker.wait_log("stopping")
+
+        def refused() -> bool:
+            with socket.socket() as sock:
+                return sock.connect_ex(("127.0.0.1", port)) != 0
+
+        eventually(refused, "the port is closed")
+        assert broker.wait() == 0

@@ -1,0 +1,128 @@
+"""Files of other versions and other programs."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from amqpd.broker.batch import KINDS
+from amqpd.store import schema
+from amqpd.store.contract import StoreCorrupt
+from amqpd.store.sqlite import SqliteStore
+
+# The schema that version 1 gives a new file. It never changes once files with it exist: when a test that
+# compares with it fails because KINDS was changed, a migration is missing.
+VERSION_1 = Path(__file__).with_name("schema_1.sql")
+
+
+def schema_of(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as connection:
+        return "".join(f"{statement};\n" for statement in connection.iterdump() if "INSERT" not in statement)
+
+
+def make(path: Path, script: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(StoreCorrupt) as caught:
+        SqliteStore(path).open("main", "test")
+    return str(caught.value)
+
+
+def test_a_file_of_version_1_opens_and_has_every_column(tmp_path: Path) -> None:
+    path = tmp_path / "amqpd.db"
+    make(path, VERSION_1.read_text(encoding="utf-8"))
+    make(path, f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 1;")
+    store = SqliteStore(path)
+    assert store.open("main", "test").epoch == 1
+    store.close(release=True)
+    with closing(sqlite3.connect(path)) as connection:
+        for kind, row in KINDS.items():
+            columns = [info[1] for info in connection.execute(f"PRAGMA table_info({kind})")]
+            assert columns == [*row.key, *row.columns]
+
+
+def test_a_new_file_has_the_schema_of_the_last_version(tmp_path: Path) -> None:
+    path = tmp_path / "amqpd.db"
+    store = SqliteStore(path)
+    store.open("main", "test")
+    store.close(release=True)
+    assert schema.SCHEMA_VERSION == 1
+    made = tmp_path / "made.db"
+    make(made, VERSION_1.read_text(encoding="utf-8"))
+    assert schema_of(path) == schema_of(made)
+
+
+def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "amqpd.db"
+    store = SqliteStore(path)
+    store.open("main", "test")
+    store.close(release=True)
+    make(path, f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
+    before = path.read_bytes()
+    assert refusal(path) == (
+        f"{path} was written by a newer amqpd (schema 2; this program knows schemas up to 1)"
+    )
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "CREATE TABLE notes (text)",
+        "PRAGMA user_version = 1",
+        "PRAGMA application_id = 252006674; CREATE TABLE notes (text); PRAGMA user_version = 1",
+    ],
+)
+def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path, script: str) -> None:
+    path = tmp_path / "amqpd.db"
+    make(path, script)
+    before = path.read_bytes()
+    assert refusal(path) == f"{path} is an SQLite file, but not an amqpd store"
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "amqpd.db"
+    path.write_text("not a database\n" * 100, encoding="ascii")
+    assert refusal(path) == f"{path}: file is not a database (SQLITE_NOTADB)"
+    assert path.read_text(encoding="ascii") == "not a database\n" * 100
+
+
+def test_an_empty_file_is_a_new_store(tmp_path: Path) -> None:
+    path = tmp_path / "amqpd.db"
+    path.touch()
+    store = SqliteStore(path)
+    assert store.open("main", "test").epoch == 1
+    store.close(release=True)
+
+
+def test_pending_migrations_happen_all_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "amqpd.db"
+    store = SqliteStore(path)
+    store.open("main", "test")
+    store.close(release=True)
+
+    def adds(database: object) -> None:
+        database.conn.execute("ALTER TABLE user ADD COLUMN note TEXT")  # type: ignore[attr-defined]
+
+    def fails(database: object) -> None:
+        raise sqlite3.OperationalError("no")
+
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, adds, fails))
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+    before = schema_of(path)
+    with pytest.raises(Exception, match="no"):
+        SqliteStore(path).open("main", "test")
+    assert schema_of(path) == before
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:1], adds))
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
+    store = SqliteStore(path)
+    assert store.open("main", "test").epoch == 2
+    store.close(release=True)
+    assert "note TEXT" in schema_of(path)
