@@ -28,6 +28,7 @@ from interop.transcript import Json
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.05
+LOG_CHARACTERS = 4000  # of amqpd's log, shown when something is wrong with it
 
 
 class CannotDo(Exception):
@@ -104,8 +105,9 @@ class AmqpdProcess:
             raise
 
     def stop(self) -> None:
-        """Stop with SIGTERM and check the exit status, which must be 0."""
-        assert self._process is not None
+        """Stop with SIGTERM, if running; the exit status must be 0 and the log without a traceback."""
+        if self._process is None:
+            return
         process, self._process = self._process, None
         process.send_signal(signal.SIGTERM)
         try:
@@ -115,6 +117,8 @@ class AmqpdProcess:
             process.wait()
             raise AssertionError(f"amqpd did not stop in {STOP_SECONDS} s; its log:\n{self.log()}") from None
         assert status == 0, f"amqpd exited with {status}; its log:\n{self.log()}"
+        whole_log = (self.directory / "log").read_text(errors="replace")
+        assert "Traceback" not in whole_log, whole_log[whole_log.index("Traceback") :][:LOG_CHARACTERS]
 
     def restart(self) -> None:
         self.stop()
@@ -130,7 +134,7 @@ class AmqpdProcess:
         return Broker(self.url, lambda _name: self.restart(), self.restart, self.alarm)
 
     def log(self) -> str:
-        return (self.directory / "log").read_text(errors="replace")[-4000:]
+        return (self.directory / "log").read_text(errors="replace")[-LOG_CHARACTERS:]
 
     def _command(self) -> list[str]:
         listen = f"127.0.0.1:{self.port}"

@@ -75,8 +75,9 @@ class Journal:
         """Store the entry with the open batch."""
         message = entry.message
         entry.batch = self.number
-        message.holders += 1
-        message.copies += 1
+        if not entry.paged:
+            message.holders += 1
+            message.copies += 1
         self.open_bytes += ENTRY_COST + message.header.body_size
         self.inserted.append(entry)
 
@@ -84,7 +85,8 @@ class Journal:
         """A stored entry leaves its queue for good."""
         if entry.batch == self.number:
             entry.batch = ANNIHILATED
-            entry.message.holders -= 1
+            if not entry.paged:
+                entry.message.holders -= 1
             self.annihilated += 1
         else:
             self.settled.append(entry)
@@ -170,11 +172,10 @@ class Journal:
             message = entry.message
             message_id = message.id
             address = message.address
-            flags = SHARED if message.copies > 1 else 0
             # A message's entries were inserted side by side, by one publish: comparing with the last id is enough
             # to write its body once.
             if entry.paged:
-                batch.paged_entries.append((int(queue.id), int(message_id), flags | PAGED))
+                batch.paged_entries.append((int(queue.id), int(message_id), PAGED))
                 if message_id != last_paged_id:
                     last_paged_id = message_id
                     batch.paged_messages.append(
@@ -187,7 +188,7 @@ class Journal:
                         )
                     )
                 continue
-            batch.entries.append((int(queue.id), int(message_id), flags))
+            batch.entries.append((int(queue.id), int(message_id), SHARED if message.copies > 1 else 0))
             if message_id != last_id:
                 last_id = message_id
                 batch.messages.append(
@@ -223,11 +224,12 @@ class Journal:
                 queue = holder
                 first = last = entry.position
             sequence = entry.sequence
-            if entry.message.copies > 1:
-                batch.shared.append(int(entry.position))
-            else:
-                ids.append(int(entry.position))
+            # A paged message lies in tables of its own, which the store clears by its entries.
             if not entry.paged:
+                if entry.message.copies > 1:
+                    batch.shared.append(int(entry.position))
+                else:
+                    ids.append(int(entry.position))
                 holder.stored_messages -= 1
                 holder.stored_bytes -= entry.message.header.body_size
                 self.depth_touched(holder)

@@ -45,6 +45,7 @@ class ChannelPort:
 class Consumer:
     """A subscription of a channel to a queue.
 
+    ``priority``: its x-priority, 0 without one; any integer.
     ``tag_wire``: the tag as a shortstr. ``prefetch``: 0 means no limit. ``unacked``: its messages in flight.
     ``waiting``: taken out of the queue's ring because it could not take a message; ``Queue.resume`` puts it back.
     """
@@ -68,9 +69,15 @@ class Consumer:
         self.exclusive: bool = exclusive
         self.prefetch: i64 = prefetch
         self.arguments: Table = arguments
+        self.priority: i64 = priority_of(arguments)
         self.unacked: i64 = 0
         self.waiting: bool = False
         self.cancelled: bool = False
+
+
+def priority_of(arguments: Table) -> i64:
+    field = arguments.get("x-priority")
+    return field.value if field is not None and isinstance(field.value, int) else 0
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

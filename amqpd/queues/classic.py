@@ -51,7 +51,7 @@ class ClassicQueue(Queue):
         ready = self.ready
         ring = self.ring
         count: i64 = 0
-        while ring.ring and ready.available():
+        while ready.available():
             if count == PUMP_MAX:
                 self.mark_dirty()
                 return

@@ -1,7 +1,7 @@
-"""Whose turn it is: round robin over the consumers that can take a message. Hot.
+"""Whose turn it is: by priority, and round robin among consumers of the same one. Hot.
 
-A consumer that cannot take one leaves the ring and is put back by ``resume`` when its credit returns, so that a
-thousand stuck consumers cost a delivery nothing.
+A consumer that cannot take a message leaves its round and is put back by ``resume`` when its credit returns, so that
+a thousand stuck consumers cost a delivery nothing, and one of a lower priority gets its turn.
 """
 
 from __future__ import annotations
@@ -14,55 +14,84 @@ from amqpd.broker.queue import Consumer
 
 
 @final
-class ConsumerRing:
-    """``all``: every consumer in the order of subscription, waiting ones too. ``ring``: those not waiting.
+class Round:
+    """The consumers of one priority that are not waiting; ``at`` is the index of the one whose turn it is."""
 
-    ``at``: index in the ring of the one whose turn it is.
-    """
-
-    def __init__(self) -> None:
-        self.all: list[Consumer] = []
-        self.ring: list[Consumer] = []
+    def __init__(self, priority: i64) -> None:
+        self.priority: i64 = priority
+        self.consumers: list[Consumer] = []
         self.at: i64 = 0
 
-    def add(self, consumer: Consumer) -> None:
-        self.all.append(consumer)
-        self._enter(consumer)
-
-    def remove(self, consumer: Consumer) -> None:
-        self.all.remove(consumer)
-        if not consumer.waiting:
-            self._leave(self.ring.index(consumer))
-
     def next(self) -> Consumer | None:
-        """The next consumer that can take a message; None when nobody can."""
-        ring = self.ring
-        while ring:
+        """The next one that can take a message; None when nobody can."""
+        consumers = self.consumers
+        while consumers:
             at = self.at
-            consumer = ring[at]
+            consumer = consumers[at]
             if consumer.channel.can_take(consumer):
                 at += 1
-                self.at = at if at < len(ring) else 0
+                self.at = at if at < len(consumers) else 0
                 return consumer
             consumer.waiting = True
             self._leave(at)
         return None
 
+    def enter(self, consumer: Consumer) -> None:
+        """At the end of the round: just before the one whose turn it is."""
+        at = self.at
+        self.consumers.insert(at, consumer)
+        if len(self.consumers) > 1:
+            self.at = at + 1
+
+    def remove(self, consumer: Consumer) -> None:
+        self._leave(self.consumers.index(consumer))
+
+    def _leave(self, index: i64) -> None:
+        self.consumers.pop(index)
+        if index < self.at:
+            self.at -= 1
+        if self.at >= len(self.consumers):
+            self.at = 0
+
+
+@final
+class ConsumerRing:
+    """``all``: every consumer in the order of subscription, waiting ones too. ``rounds``: highest priority first."""
+
+    def __init__(self) -> None:
+        self.all: list[Consumer] = []
+        self.rounds: list[Round] = []
+
+    def add(self, consumer: Consumer) -> None:
+        self.all.append(consumer)
+        self._round(consumer.priority).enter(consumer)
+
+    def remove(self, consumer: Consumer) -> None:
+        self.all.remove(consumer)
+        if not consumer.waiting:
+            self._round(consumer.priority).remove(consumer)
+
+    def next(self) -> Consumer | None:
+        """The next consumer that can take a message; None when nobody can."""
+        for one in self.rounds:
+            consumer = one.next()
+            if consumer is not None:
+                return consumer
+        return None
+
     def resume(self, consumer: Consumer) -> None:
         if consumer.waiting and not consumer.cancelled:
             consumer.waiting = False
-            self._enter(consumer)
+            self._round(consumer.priority).enter(consumer)
 
-    def _enter(self, consumer: Consumer) -> None:
-        """At the end of the round: just before the one whose turn it is."""
-        at = self.at
-        self.ring.insert(at, consumer)
-        if len(self.ring) > 1:
-            self.at = at + 1 if at + 1 < len(self.ring) else 0
-
-    def _leave(self, index: i64) -> None:
-        self.ring.pop(index)
-        if index < self.at:
-            self.at -= 1
-        if self.at >= len(self.ring):
-            self.at = 0
+    def _round(self, priority: i64) -> Round:
+        index: i64 = 0
+        for one in self.rounds:
+            if one.priority == priority:
+                return one
+            if one.priority < priority:
+                break
+            index += 1
+        made = Round(priority)
+        self.rounds.insert(index, made)
+        return made

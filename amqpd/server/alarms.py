@@ -29,10 +29,20 @@ def machine_memory() -> int:
     return total
 
 
-def used_memory() -> int:
-    """Resident octets of this process."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * PAGE_SIZE
+class UsedMemory:
+    """Resident octets of this process.
+
+    The file stays open, so that a broker without a free descriptor can still look.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+
+    def look(self) -> int:
+        return int(os.pread(self._descriptor, 128, 0).split()[1]) * PAGE_SIZE
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
 
 def free_disk(directory: Path) -> int:
@@ -49,6 +59,7 @@ class Alarms:
         self._log = log
         self._on: dict[str, bool] = {}
         self.store_trouble = False
+        self.used_memory = UsedMemory()
         self.memory_total = machine_memory()
         self.use(settings)
 
@@ -60,8 +71,14 @@ class Alarms:
 
     def look(self) -> None:
         """Compare what is used with the limits, and tell the broker."""
-        self._set("memory", used_memory() > self.memory_limit)
-        self._set("disk", self.store_trouble or free_disk(self._directory) < self.disk_limit)
+        self._set("memory", self.used_memory.look() > self.memory_limit)
+        self._set("disk", self.store_trouble or self._disk_short())
+
+    def _disk_short(self) -> bool:
+        try:
+            return free_disk(self._directory) < self.disk_limit
+        except OSError:
+            return True  # a directory that cannot be looked at cannot be written to
 
     def active(self) -> list[str]:
         return [name for name, on in self._on.items() if on]

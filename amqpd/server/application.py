@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -18,7 +19,7 @@ import trio
 from amqpd import __version__
 from amqpd.auth.backend import Attempt
 from amqpd.auth.certificates import CertificateName
-from amqpd.auth.mechanisms import configured
+from amqpd.auth.mechanisms import Mechanisms, configured
 from amqpd.auth.users import Users
 from amqpd.broker.batch import StoredEntry
 from amqpd.broker.broker import Broker
@@ -97,13 +98,12 @@ class Application:
         self.session_log = ConnectionLogs(log)
         self.alarms = Alarms(self.broker, log, settings)
         self.environment = self._environment()
-        self._use_limits(settings)
         self.writer = StoreWriter(core.store, self._committed, self._store_trouble, self._store_fatal)
         self.reader = PageReader(core.reader, self._page_loaded, self._store_fatal)
         self.checkpoints = Checkpoints(core.store, log)
         self.poller = Poller(
             self.environment,
-            self.session_log.accepted,
+            self.session_log,
             self.writer.commit,
             self.reader.load,
             self._check_login,
@@ -111,21 +111,17 @@ class Application:
             settings.connections.connection_max,
             int(settings.listeners.tls_handshake_timeout * 1000),
         )
+        self._use_limits(settings)
         core.live = self
 
     def _environment(self) -> Environment:
         settings = self.settings
         platform = f"amqpd on Python {sys.version_info.major}.{sys.version_info.minor}"
-        names = settings.tls
         return Environment(
             broker=self.broker,
             backend=self.users,
             limiter=self.users,
-            mechanisms=configured(
-                settings.auth.mechanisms,
-                CertificateName(names.login_from, names.login_san_type, names.login_san_index),
-                settings.auth.default_user,
-            ),
+            mechanisms=_mechanisms(settings),
             token=partial(secrets.token_urlsafe, 16),
             log=self.session_log,
             server_properties=server_properties(
@@ -153,6 +149,8 @@ class Application:
         environment.max_message_size = connections.max_message_size
         environment.consumer_max_per_channel = connections.consumer_max_per_channel
         environment.outbox_bytes_max = limits.outbox_bytes_max
+        environment.mechanisms = _mechanisms(settings)
+        self.poller.connection_max = connections.connection_max
         shard = self.broker.shard
         shard.window_bytes_max = limits.queue_window_bytes
         shard.window_budget = limits.queue_windows_bytes
@@ -167,6 +165,7 @@ class Application:
         except (OSError, TlsError) as error:
             self.log.critical(str(error))
             return 1
+        self.log.info(f"file descriptors: at most {_raise_descriptor_limit()}")
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         self.writer.start()
@@ -382,6 +381,27 @@ class Application:
 
     def _connections(self) -> list[Connection]:
         return [port for port in self.broker.connections.values() if isinstance(port, Connection)]
+
+
+def _mechanisms(settings: Settings) -> Mechanisms:
+    names = settings.tls
+    return configured(
+        settings.auth.mechanisms,
+        CertificateName(names.login_from, names.login_san_type, names.login_san_index),
+        settings.auth.default_user,
+    )
+
+
+def _raise_descriptor_limit() -> int:
+    """Take as many descriptors as the system lets us have: each connection needs one. Returns how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            return hard
+        except (OSError, ValueError):
+            pass
+    return soft
 
 
 def _bound(host: str, port: int, backlog: int) -> socket.socket:

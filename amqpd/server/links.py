@@ -3,29 +3,40 @@
 1. Nothing here waits. What the socket does not take stays in ``unsent`` until the poller finds it writable.
 2. TLS runs over memory: the same loop serves both, and a handshake is bytes like any other.
 3. A PROXY header, where the listener wants one, comes before everything else.
+4. A peer that does not read is bounded by ``outbox_bytes_max``: above it the connection's consumers are
+   skipped, and above ``UNREAD_MARKS`` times it (a publisher that does not take its confirms) nothing is read
+   from it any more.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import ssl
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from amqpd.auth.mechanisms import Peer
 from amqpd.broker.timers import Timer
 from amqpd.server.proxy_protocol import HEADER_MAX, ProxyError, parse
-from amqpd.session.connection import CLOSED, Connection
+from amqpd.session.connection import CLOSED, UNREAD_MARKS, Connection
 from amqpd.session.handshake import Handshake
 
 if TYPE_CHECKING:
     from amqpd.server.poller import Poller
 
 READ_SIZE = 256 << 10
-LOOPBACK_PREFIXES = ("127.", "::1", "::ffff:127.")
+# How long a connection that is done may take to send what it still has to say to a peer that reads slowly.
+LINGER_MS = 5000
 
-# (connection, peer address, own address, TLS version): somebody got through to AMQP.
-Accepted = Callable[[Connection, str, str, str], None]
+
+class LinkLog(Protocol):
+    """Where links report. ``peer`` and ``host`` are ``host:port``."""
+
+    def accepted(self, connection: Connection, peer: str, host: str, tls: str) -> None:
+        """Somebody got through to AMQP; ``tls`` is the protocol version, empty without TLS."""
+
+    def rejected(self, peer: str, host: str, reason: str) -> None:
+        """A socket was closed before it got through to AMQP."""
 
 
 class Tls:
@@ -36,6 +47,7 @@ class Tls:
         self.outgoing = ssl.MemoryBIO()
         self.session = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
         self.shaken = False
+        self.ended = False  # the peer said that it sends nothing more
 
     def shake(self) -> bool:
         """Go on with the handshake; True once it is done. Raises ssl.SSLError when it fails."""
@@ -48,7 +60,7 @@ class Tls:
         return self.shaken
 
     def read(self) -> bytes:
-        """Everything that can be decrypted now. Raises ssl.SSLError; EOF is empty, as is nothing yet."""
+        """Everything that can be decrypted now. Raises ssl.SSLError."""
         pieces: list[bytes] = []
         while True:
             try:
@@ -56,23 +68,43 @@ class Tls:
             except ssl.SSLWantReadError:
                 break
             if not piece:
+                self.ended = True
                 break
             pieces.append(piece)
         return b"".join(pieces)
 
+    def write(self, data: bytes) -> None:
+        """Encrypt; memory takes everything at once. Raises ssl.SSLError."""
+        with memoryview(data) as view:
+            at = 0
+            while at < len(data):
+                at += self.session.write(view[at:])
 
-class LayerTimer(Timer):
-    """Ends a link that does not get through its PROXY header and TLS handshake."""
+    def end(self) -> None:
+        """Say that nothing more comes, so that the peer knows that nothing was cut off."""
+        try:
+            if self.shaken:
+                self.session.unwrap()
+        except (ssl.SSLError, OSError):
+            pass  # it waits for the peer's own word, or the session is broken already
+
+
+class LinkTimer(Timer):
+    """Ends a link that does not get through its PROXY header and TLS handshake, or not to its end."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
 
     def fire(self, now: int) -> None:
-        self.link.close()
+        link = self.link
+        if link.connection is None:
+            link.lost("PROXY header timeout" if link.proxied else "TLS handshake timeout")
+        else:
+            link.close()
 
 
 class Link:
-    """``interest``: what the poller watches the socket for, as it was last told; -1 before it watches at all."""
+    """``interest``: what the poller watches the socket for, as it was last told; -1 before it watches."""
 
     def __init__(
         self,
@@ -80,22 +112,24 @@ class Link:
         sock: socket.socket,
         context: ssl.SSLContext | None,
         proxied: bool,
-        accepted: Accepted,
+        log: LinkLog,
     ) -> None:
         self.poller = poller
         self.sock = sock
         self.fd = sock.fileno()
         self.tls = Tls(context) if context is not None else None
         self.proxied = proxied
-        self.accepted = accepted
+        self.log = log
         self.early = b""
         self.peer = address_text(sock.getpeername())
         self.host = address_text(sock.getsockname())
         self.connection: Connection | None = None
-        self.unsent = b""
+        self.unsent = bytearray()
+        self.unread_max = UNREAD_MARKS * poller.environment.outbox_bytes_max
         self.interest = -1
         self.closed = False
-        self.timer = LayerTimer(self)
+        self.lingering = False
+        self.timer = LinkTimer(self)
         if not proxied and context is None:
             self._begin()
         else:
@@ -106,9 +140,8 @@ class Link:
         self.poller.broker.timers.cancel(self.timer)
         tls = self.tls
         certificate = (tls.session.getpeercert() or {}) if tls is not None else None
-        loopback = self.peer.lstrip("[").startswith(LOOPBACK_PREFIXES)
         environment = self.poller.environment
-        handshake = Handshake(environment, Peer(self.peer, loopback, certificate))
+        handshake = Handshake(environment, Peer(self.peer, is_loopback(self.peer), certificate))
         connection = Connection(
             environment, self.poller.new_number(), f"{self.peer} -> {self.host}", handshake
         )
@@ -116,7 +149,7 @@ class Link:
         self.connection = connection
         now = environment.broker.now
         environment.broker.timers.set(connection.close_timer, now + environment.handshake_timeout_ms)
-        self.accepted(
+        self.log.accepted(
             connection, self.peer, self.host, (tls.session.version() or "") if tls is not None else ""
         )
 
@@ -139,7 +172,7 @@ class Link:
         except ProxyError as error:
             self.lost(str(error))
         except ssl.SSLError as error:
-            self.push()
+            self.push()  # the alert that tells the peer why
             self.lost(f"TLS: {error.reason or error}")
 
     def _layered(self, data: bytes) -> None:
@@ -172,6 +205,9 @@ class Link:
         text = tls.read()
         if text and self.connection is not None:
             self.connection.receive_data(text)
+        if tls.ended:
+            self.lost("client unexpectedly closed TLS session")
+            return
         self.push()
 
     def flush(self) -> None:
@@ -180,37 +216,75 @@ class Link:
         if connection is None or self.closed:
             return
         data = connection.outbox.take()
-        if data:
-            if self.tls is not None:
-                self.tls.session.write(data)
-            else:
-                self.unsent = self.unsent + data if self.unsent else data
+        if self.tls is not None:
+            if data and not self._encrypted(self.tls, data):
+                return
+        elif self.unsent:
+            self.unsent += data
+        elif data and not self._send(data):
+            return
         self.push()
 
+    def _encrypted(self, tls: Tls, data: bytes) -> bool:
+        """False when the TLS session is broken, and with it the link."""
+        try:
+            tls.write(data)
+        except ssl.SSLError as error:
+            self.lost(f"TLS: {error.reason or error}")
+            return False
+        return True
+
+    def _send(self, data: bytes) -> bool:
+        """Send without copying, while nothing waits; False when the socket, and with it the link, is gone."""
+        try:
+            sent = self.sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self.lost("client unexpectedly closed TCP connection")
+            return False
+        if sent < len(data):
+            with memoryview(data) as view:
+                self.unsent += view[sent:]
+        return True
+
     def push(self) -> None:
-        """Write as much as the socket takes now."""
+        """Write as much of what waits as the socket takes now."""
         if self.closed:
             return
+        unsent = self.unsent
         if self.tls is not None and self.tls.outgoing.pending:
-            self.unsent += self.tls.outgoing.read()
-        connection = self.connection
-        if self.unsent:
+            unsent += self.tls.outgoing.read()
+        if unsent:
             try:
-                sent = self.sock.send(self.unsent)
+                sent = self.sock.send(unsent)
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError:
-                self.unsent = b""
+                unsent.clear()
                 self.lost("client unexpectedly closed TCP connection")
                 return
-            self.unsent = self.unsent[sent:] if sent < len(self.unsent) else b""
+            del unsent[:sent]  # moves the start, not the rest
+        connection = self.connection
         if connection is not None:
-            connection.outbox.unsent = len(self.unsent)
-            if connection.state == CLOSED and not self.unsent:
-                self.close()
+            connection.outbox.unsent = len(unsent)
+            if connection.state == CLOSED:
+                self._finish()
                 return
-            if connection.starved:
+            if connection.starved or connection.unread:
                 connection.drained()
+            elif len(unsent) > self.unread_max:
+                connection.unread = True
+        self.watch()
+
+    def _finish(self) -> None:
+        """The connection is done: close once everything is sent, but do not wait for it for ever."""
+        if not self.unsent:
+            self.close()
+            return
+        if not self.lingering:
+            self.lingering = True
+            self.poller.broker.timers.set(self.timer, self.poller.broker.now + LINGER_MS)
         self.watch()
 
     def watch(self) -> None:
@@ -222,6 +296,8 @@ class Link:
     def lost(self, reason: str) -> None:
         if self.connection is not None:
             self.connection.lost(reason)
+        elif not self.closed:
+            self.log.rejected(self.peer, self.host, reason)
         self.close()
 
     def close(self) -> None:
@@ -231,12 +307,26 @@ class Link:
         self.poller.broker.timers.cancel(self.timer)
         self.poller.forget(self)
         try:
+            if self.tls is not None and not self.unsent:
+                self.tls.end()
+                self.sock.send(self.tls.outgoing.read())
             # A close with unread input resets the connection and may take our last frame with it.
             self.sock.shutdown(socket.SHUT_WR)
             self.sock.recv(READ_SIZE)
         except OSError:
             pass
         self.sock.close()
+
+
+def is_loopback(peer: str) -> bool:
+    """Whether ``peer``, as ``address_text`` wrote it, is this machine itself."""
+    host = peer.rpartition(":")[0].strip("[]").partition("%")[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def address_text(address: object) -> str:

@@ -11,6 +11,7 @@ What comes from elsewhere (a committed batch, a page, a password that was checke
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import ssl
@@ -20,7 +21,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from amqpd.server.links import Accepted, Link
+from amqpd.broker.timers import Timer
+from amqpd.server.links import Link, LinkLog, address_text
 from amqpd.session.environment import Environment
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 EVENTS_MAX = 512
 ACCEPTS_MAX = 64  # of one listener at a time
 ROUNDS_MAX = 16  # rounds before other tasks run
+NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+REST_MS = 200
 
 
 class Listener:
@@ -46,13 +50,23 @@ def now_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
+class RestTimer(Timer):
+    """Tries again to accept connections after there was no descriptor for one."""
+
+    def __init__(self, poller: Poller) -> None:
+        self.poller = poller
+
+    def fire(self, now: int) -> None:
+        self.poller.accept_again()
+
+
 class Poller:
     """``commit``, ``load`` and ``check``: where batches, page requests and passwords go; all return at once."""
 
     def __init__(
         self,
         environment: Environment,
-        accepted: Accepted,
+        log: LinkLog,
         commit: Callable[[Batch], None],
         load: Callable[[PageRequest], None],
         check: Callable[[Connection, Attempt], None],
@@ -62,13 +76,14 @@ class Poller:
     ) -> None:
         self.environment = environment
         self.broker = environment.broker
-        self.accepted = accepted
+        self.log = log
         self.commit = commit
         self.load = load
         self.check = check
         self.proxied = proxied
         self.connection_max = connection_max
         self.layer_timeout_ms = layer_timeout_ms
+        self.rest_timer = RestTimer(self)
         self.epoll = select.epoll()
         self.links: dict[int, Link] = {}
         self.listeners: dict[int, Listener] = {}
@@ -84,12 +99,19 @@ class Poller:
     async def run(self) -> None:
         """Serve until cancelled."""
         while True:
-            await trio.lowlevel.wait_readable(self.epoll.fileno())
+            if self._pending():
+                await trio.lowlevel.checkpoint()  # the rounds are used up, the work is not
+            else:
+                await trio.lowlevel.wait_readable(self.epoll.fileno())
             for _ in range(ROUNDS_MAX):
                 events = self.epoll.poll(0, EVENTS_MAX)
-                if not events and not self.broker.busy():
+                if not events and not self._pending():
                     break
                 self._handle(events)
+
+    def _pending(self) -> bool:
+        """There is something to do though no socket says so."""
+        return self.broker.busy() or len(self.broker.outboxes) > 0
 
     async def run_timers(self) -> None:
         """Wake the core at its deadlines until cancelled."""
@@ -122,10 +144,10 @@ class Poller:
         self._turn()
         # A consumer may have been waiting for its outbox only; without input nobody else comes by.
         rounds = 0
-        while self.broker.busy() and rounds < ROUNDS_MAX:
+        while self._pending() and rounds < ROUNDS_MAX:
             self._turn()
             rounds += 1
-        if self.broker.busy():
+        if self._pending():
             trio.lowlevel.current_trio_token().run_sync_soon(self.turn, idempotent=True)
 
     def _turn(self) -> None:
@@ -178,22 +200,35 @@ class Poller:
         for _ in range(ACCEPTS_MAX):
             try:
                 sock, _ = listener.sock.accept()
-            except OSError:
-                # Nobody left, or no descriptor left for anybody: those who wait in the backlog go on waiting.
+            except OSError as error:
+                if error.errno in NO_DESCRIPTOR:
+                    self._rest()
                 return
             if 0 <= self.connection_max <= len(self.links):
+                peer, host = sock.getpeername(), sock.getsockname()
+                self.log.rejected(address_text(peer), address_text(host), "connection_max is reached")
                 sock.close()
                 continue
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             context = listener.context() if listener.context is not None else None
             try:
-                link = Link(self, sock, context, self.proxied, self.accepted)
+                link = Link(self, sock, context, self.proxied, self.log)
             except OSError:
                 sock.close()  # gone before it was there
                 continue
             self.links[link.fd] = link
             self.watch(link, True, False)
+
+    def _rest(self) -> None:
+        """No descriptor is left for a new connection: those in the backlog go on waiting for a while."""
+        for fd in self.listeners:
+            self.epoll.modify(fd, 0)
+        self.broker.timers.set(self.rest_timer, self.broker.now + REST_MS)
+
+    def accept_again(self) -> None:
+        for fd in self.listeners:
+            self.epoll.modify(fd, select.EPOLLIN)
 
     # Links
 

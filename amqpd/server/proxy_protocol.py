@@ -15,7 +15,7 @@ class ProxyError(Exception):
 
 
 class ProxyHeader(NamedTuple):
-    """``source``: ``host:port`` of the client, empty when the proxy does not say. ``size``: octets of the header."""
+    """``source``: ``host:port`` of the client, empty when the proxy does not say. ``size``: in octets."""
 
     source: str
     size: int

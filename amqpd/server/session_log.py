@@ -21,6 +21,9 @@ class ConnectionLogs:
         self._logs[connection.number] = logs
         logs.accepted(tls)
 
+    def rejected(self, peer: str, host: str, reason: str) -> None:
+        ConnectionLog(self._log, peer, host).cut(reason)
+
     def opened(self, connection: Connection) -> None:
         self._of(connection).opened(connection.user.name, connection.vhost_name(), connection.client_name)
 

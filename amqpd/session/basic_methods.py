@@ -32,6 +32,7 @@ def basic_qos(channel: Channel, arguments: ArgumentReader) -> None:
     size = arguments.long()
     count = arguments.short()
     per_channel = bool(arguments.octet() & 1)
+    arguments.end()
     if size:
         raise NotImplementedByBroker(f"prefetch_size!=0 ({size})")
     channel.prefetch.set(count, per_channel)
@@ -45,6 +46,7 @@ def basic_consume(channel: Channel, arguments: ArgumentReader) -> None:
     tag = arguments.shortstr()
     bits = arguments.octet()
     table = arguments.table()
+    arguments.end()
     no_ack, exclusive, no_wait = bool(bits & 2), bool(bits & 4), bool(bits & 8)
     if name == REPLY_TO.decode():
         _consume_replies(channel, tag, no_ack, no_wait)
@@ -52,7 +54,7 @@ def basic_consume(channel: Channel, arguments: ArgumentReader) -> None:
     name = name or last_queue(channel)
     channel.check_permission(READ, "queue", name, BASIC_CONSUME)
     queue = find_queue(channel, name, BASIC_CONSUME)
-    _check_priority(table)
+    _check_priority(table, queue)
     tag = _new_tag(channel, tag)
     holders = queue.consumers()
     if holders and (exclusive or holders[0].exclusive):
@@ -84,11 +86,12 @@ def _new_tag(channel: Channel, tag: str) -> str:
     return tag
 
 
-def _check_priority(table: Table) -> None:
+def _check_priority(table: Table, queue: Queue) -> None:
     priority = table.get("x-priority")
     if priority is not None and priority.kind not in INTEGER_TYPES:
         raise PreconditionFailed(
-            f"invalid arg 'x-priority' for consumer: \"expected integer, got {TYPE_NAMES[priority.kind]}\""
+            f"invalid arg 'x-priority' for queue '{queue.name}' in vhost '{queue.vhost}': "
+            f'"expected integer, got {TYPE_NAMES[priority.kind]}"'
         )
 
 
@@ -115,6 +118,7 @@ def basic_cancel(channel: Channel, arguments: ArgumentReader) -> None:
     """Its messages stay with the channel, to be settled still. An unknown tag is no error."""
     tag = arguments.shortstr()
     no_wait = arguments.octet() & 1
+    arguments.end()
     consumer = channel.consumers.pop(tag, None)
     if consumer is not None:
         if consumer.queue is channel.reply_queue:
@@ -127,8 +131,10 @@ def basic_cancel(channel: Channel, arguments: ArgumentReader) -> None:
 
 def basic_get(channel: Channel, arguments: ArgumentReader) -> None:
     arguments.short()
-    name = without_line_breaks(arguments.shortstr()) or last_queue(channel)
+    name = without_line_breaks(arguments.shortstr())
     no_ack = bool(arguments.octet() & 1)
+    arguments.end()
+    name = name or last_queue(channel)
     channel.check_permission(READ, "queue", name, BASIC_GET)
     queue = find_queue(channel, name, BASIC_GET)
     entry = queue.get()
@@ -145,8 +151,7 @@ def basic_get(channel: Channel, arguments: ArgumentReader) -> None:
     address = message.address
     writer = MethodWriter(BASIC_GET_OK).longlong(int(tag)).octet(int(entry.redelivered))
     writer.shortstr(address.exchange).shortstr(address.routing_key).long(queue.message_count())
-    channel.send(writer)
-    channel.outbox.content(channel.number, message.header.payload, message.body)
+    channel.send_content(writer, message)
     if no_ack:
         queue.settle(entry)
     else:
@@ -155,7 +160,9 @@ def basic_get(channel: Channel, arguments: ArgumentReader) -> None:
 
 
 def basic_recover(channel: Channel, arguments: ArgumentReader) -> None:
-    if not arguments.octet() & 1:
+    requeue = arguments.octet() & 1
+    arguments.end()
+    if not requeue:
         raise NotImplementedByBroker("requeue=false")
     channel.requeue_all()
     if arguments.method == BASIC_RECOVER:
@@ -163,8 +170,9 @@ def basic_recover(channel: Channel, arguments: ArgumentReader) -> None:
 
 
 def basic_cancel_ok(channel: Channel, arguments: ArgumentReader) -> None:
-    """The answer to our basic.cancel; nothing depends on it."""
+    """The answer to our basic.cancel; nothing depends on it. RabbitMQ 3.10.8 takes it for an invalid command."""
     arguments.shortstr()
+    arguments.end()
 
 
 HANDLERS: dict[int, Handler] = {

@@ -32,7 +32,6 @@ from amqpd.spec.constants import (
     CLASS_BASIC,
     NO_ROUTE,
     REPLY_NAMES,
-    TX_COMMIT_OK,
 )
 from amqpd.spec.errors import (
     AccessRefused,
@@ -41,17 +40,23 @@ from amqpd.spec.errors import (
     NotImplementedByBroker,
     PreconditionFailed,
     UnexpectedFrame,
+    snippet,
 )
 from amqpd.wire.basic import IMMEDIATE, MANDATORY, publish_fields, settlement_tag
 from amqpd.wire.content import ContentHeader, header_from_properties, with_reply_to
 from amqpd.wire.methods import ArgumentReader, MethodWriter
+from amqpd.wire.outbox import Outbox
 
 if TYPE_CHECKING:
     from amqpd.session.connection import Connection
+    from amqpd.session.environment import Handler
     from amqpd.session.transaction import Transaction
 
 # Routes a channel remembers; a publisher with more keys than this has them looked up again.
 ROUTES_MAX: Final = 4096
+
+# RabbitMQ's limit of what a content header may announce at all: 512 MiB.
+CONTENT_MAX: Final = 536870912
 
 _METHOD: Final = 0
 _HEADER: Final = 1
@@ -69,6 +74,9 @@ class Commits(CommitPort):
         self.batch: i64 = -1  # the open batch it is registered with
 
     def batch_committed(self, number: i64) -> None:
+        if self.batch == number:
+            # The same number can come again: a batch that had nothing to write leaves it to the next.
+            self.batch = -1
         self.channel.batch_committed(number)
 
 
@@ -99,7 +107,11 @@ class Channel(ChannelPort):
         self.commits: Commits = Commits(self)
         self.confirms_due: bool = False
         self.transaction: Transaction | None = None
-        self.committing: i64 = 0  # batch that tx.commit-ok waits for
+        self.committing: bool = False  # tx.commit-ok waits for its batch
+        # Replies of the methods handled, and the batch they wait for: a client that hears declare-ok may rely on
+        # what it declared. 0 is none.
+        self.replies: list[bytes] = []
+        self.reply_batch: i64 = 0
         self.reply_queue: Queue | None = None
         self.max_message_size: i64 = connection.environment.max_message_size
         # Content on its way in.
@@ -166,7 +178,7 @@ class Channel(ChannelPort):
         header = self.header
         if header is None or header.payload != payload:
             if end - start < 14:
-                raise FrameError("content header is cut short", 0)
+                raise FrameError(f"type 2, {snippet(payload)}: unknown_frame", 0)
             class_id = payload[0] * 256 + payload[1]
             if class_id != CLASS_BASIC:
                 raise UnexpectedFrame(
@@ -178,6 +190,9 @@ class Channel(ChannelPort):
         size = header.body_size
         if size < 0 or size > self.max_message_size:
             self.expects = _METHOD
+            if size < 0 or size > CONTENT_MAX:
+                shown = int(size) & 0xFFFFFFFFFFFFFFFF
+                raise FrameError(f"content body size {shown} exceeds maximum allowed size {CONTENT_MAX}")
             raise PreconditionFailed(
                 f"message size {int(size) & 0xFFFFFFFFFFFFFFFF} is larger than configured max size "
                 f"{self.max_message_size}",
@@ -245,8 +260,11 @@ class Channel(ChannelPort):
         else:
             self.publish(message, queues, route.mandatory)
 
-    def publish(self, message: Message, queues: list[Queue], mandatory: bool) -> None:
-        """Hand a message to its queues; return it when there are none and it is mandatory."""
+    def publish(self, message: Message, queues: list[Queue], mandatory: bool) -> bool:
+        """Hand a message to its queues; return it when there are none and it is mandatory.
+
+        False when a queue refused it.
+        """
         accepted = True
         for queue in queues:
             if not queue.publish(message):
@@ -255,6 +273,7 @@ class Channel(ChannelPort):
             self._return(message)
         if self.confirms.enabled:
             self._await_confirm(message, not accepted)
+        return accepted
 
     def _await_confirm(self, message: Message, refused: bool) -> None:
         confirms = self.confirms
@@ -281,15 +300,18 @@ class Channel(ChannelPort):
             return
         if self.confirms.enabled:
             self.confirms.release(number, self.outbox, self.number)
-        if self.committing and self.committing <= number:
-            self.committing = 0
-            self.send(MethodWriter(TX_COMMIT_OK))
+        if self.reply_batch and self.reply_batch <= number:
+            self.reply_batch = 0
+            self.committing = False
+            self._flush_replies()
+            self.resume_consumers()
 
     def _return(self, message: Message) -> None:
         """basic.return: before the confirm of the same publish, which is positive all the same."""
         address = message.address
         writer = MethodWriter(BASIC_RETURN).short(NO_ROUTE).shortstr(REPLY_NAMES[NO_ROUTE])
-        self.send(writer.shortstr(address.exchange).shortstr(address.routing_key))
+        writer.shortstr(address.exchange).shortstr(address.routing_key)
+        self.outbox.write(writer.frame(int(self.number)))
         self.outbox.content(self.number, message.header.payload, message.body)
 
     def _check_properties(self, route: Route, header: ContentHeader) -> list[str]:
@@ -319,7 +341,7 @@ class Channel(ChannelPort):
     # Delivering
 
     def can_take(self, consumer: Consumer) -> bool:
-        if not self.flowing or self.closing or self.closed:
+        if not self.flowing or self.closing or self.closed or self.reply_batch:
             return False
         if not consumer.no_ack and not self.prefetch.allows(consumer):
             return False
@@ -353,7 +375,10 @@ class Channel(ChannelPort):
             return
         del self.consumers[consumer.tag]
         if self.connection.hears_cancel and not self.closing:
+            # Behind the delete-ok, where this channel deleted the queue itself.
             self.send(MethodWriter(BASIC_CANCEL).shortstr(consumer.tag).octet(1))
+            if not self.reply_batch:
+                self._flush_replies()
 
     def resume_consumers(self) -> None:
         """Something that held consumers back is gone: flow, outbox or the channel's prefetch."""
@@ -434,11 +459,48 @@ class Channel(ChannelPort):
             return False
         if self.expects != _METHOD:
             raise self._unexpected_method()
-        handler(self, ArgumentReader(int(method), buffer[start:end]))
+        self.handle(handler, ArgumentReader(int(method), buffer[start:end]))
         return True
 
+    def handle(self, handler: Handler, arguments: ArgumentReader) -> None:
+        """Let ``handler`` do its work. Where it changed something durable, its reply waits for the disk."""
+        journal = self.journal
+        before = len(journal.definitions)
+        handler(self, arguments)
+        if len(journal.definitions) != before:
+            self.await_commit()
+        elif not self.reply_batch:
+            self._flush_replies()
+
+    def await_commit(self) -> None:
+        """Hold all replies of this channel, and its deliveries, until the open batch is on disk."""
+        self.reply_batch = self.journal.number
+        if self.commits.batch != self.reply_batch:
+            self.commits.batch = self.reply_batch
+            self.journal.waiting.append(self.commits)
+
     def send(self, writer: MethodWriter) -> None:
-        self.outbox.write(writer.frame(int(self.number)))
+        """Reply to the method being handled."""
+        self.replies.append(writer.frame(int(self.number)))
+
+    def send_content(self, writer: MethodWriter, message: Message) -> None:
+        """Reply with a method and a message."""
+        self.send(writer)
+        outbox = self.outbox
+        if self.reply_batch:
+            scratch = Outbox([], 0)
+            scratch.frame_max = outbox.frame_max
+            scratch.content(self.number, message.header.payload, message.body)
+            self.replies.append(scratch.take())
+        else:
+            self._flush_replies()
+            outbox.content(self.number, message.header.payload, message.body)
+
+    def _flush_replies(self) -> None:
+        if self.replies:
+            for frame in self.replies:
+                self.outbox.write(frame)
+            self.replies = []
 
     def check_permission(self, kind: int, what: str, name: str, method: int) -> None:
         """Raises AccessRefused (403) unless the user may configure, write or read ``name``."""
@@ -467,6 +529,7 @@ class Channel(ChannelPort):
         if self.closed:
             return
         self.closed = True
+        self._flush_replies()
         consumers = list(self.consumers.values())
         self.consumers.clear()
         for consumer in consumers:

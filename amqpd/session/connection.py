@@ -40,6 +40,7 @@ from amqpd.spec.constants import (
     FRAME_HEADER,
     FRAME_HEARTBEAT,
     FRAME_METHOD,
+    METHODS,
 )
 from amqpd.spec.errors import (
     AmqpError,
@@ -50,6 +51,7 @@ from amqpd.spec.errors import (
     InternalError,
     NotAllowed,
     UnexpectedFrame,
+    snippet,
 )
 from amqpd.wire.frames import FrameReader
 from amqpd.wire.methods import ArgumentReader, MethodWriter
@@ -64,8 +66,12 @@ RUNNING: Final = 1
 CLOSING: Final = 2  # connection.close was sent
 CLOSED: Final = 3  # nothing more to say: the edge flushes and closes the socket
 
-# How long a peer may take to answer connection.close, or to hear why it is not let in.
+# How long a peer may take to answer connection.close (less where its heartbeat is shorter), and how long one is kept
+# that sent no frames or is not let in.
+CLOSE_OK_TIMEOUT_MS: Final = 30_000
 CLOSE_TIMEOUT_MS: Final = 3000
+# A peer that leaves this many times ``outbox_bytes_max`` unread is not heard until it has read most of it.
+UNREAD_MARKS: Final = 4
 HEARTBEAT_FRAME: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 NOBODY: Final = User("", ())
 
@@ -82,9 +88,13 @@ class SendTimer(Timer):
         connection = self.connection
         if connection.state == CLOSED:
             return
-        if connection.outbox.flushes == self.flushes:
-            connection.outbox.write(HEARTBEAT_FRAME)
-        self.flushes = int(connection.outbox.flushes)
+        # What waits for a peer to read it says no less than a heartbeat behind it.
+        outbox = connection.outbox
+        idle = outbox.flushes == self.flushes and not outbox.size()
+        self.flushes = int(outbox.flushes)
+        if idle:
+            outbox.write(HEARTBEAT_FRAME)
+            self.flushes += 1  # what this heartbeat itself will count
         connection.environment.broker.timers.set(self, now + self.interval_ms)
 
 
@@ -101,7 +111,7 @@ class ReceiveTimer(Timer):
         connection = self.connection
         if connection.state == CLOSED:
             return
-        unchanged = connection.received == self.received and not connection.paused and not connection.blocked
+        unchanged = connection.received == self.received and connection.wants_read()
         self.silent = self.silent + 1 if unchanged else 0
         self.received = int(connection.received)
         if self.silent >= 2:
@@ -126,6 +136,7 @@ class Connection(ConnectionPort):
     """``number``: unique in this process. ``name``: ``peer -> host`` as operators see it.
 
     ``received``: how often bytes came in. ``starved``: a consumer was skipped because the outbox was full.
+    ``unread``: the outbox is far above its mark, so frames are not handled until the peer has read.
     ``hears_*``: capabilities the client announced.
     """
 
@@ -158,6 +169,7 @@ class Connection(ConnectionPort):
         self.paused: bool = False
         self.blocked: bool = False
         self.starved: bool = False
+        self.unread: bool = False
         self.waiting_get: tuple[Channel, ArgumentReader] | None = None
         self.send_timer: SendTimer | None = None
         self.receive_timer: ReceiveTimer | None = None
@@ -199,7 +211,7 @@ class Connection(ConnectionPort):
 
     def _read_frames(self) -> None:
         reader = self.reader
-        while not self.stalled and self.state != CLOSED and reader.next_frame():
+        while not self.stalled and not self.unread and self.state != CLOSED and reader.next_frame():
             kind = reader.kind
             number = reader.channel
             channel = self.last_channel
@@ -213,7 +225,7 @@ class Connection(ConnectionPort):
             end = reader.end
             if kind == FRAME_METHOD:
                 if end - start < 4:
-                    raise FrameError("cannot decode <<>>", 0)
+                    raise self._unknown_frame()
                 method = method_at(reader.buffer, start)
                 if method == BASIC_PUBLISH:
                     channel.publish_method(reader.buffer, start + 4, end)
@@ -226,33 +238,37 @@ class Connection(ConnectionPort):
             elif kind == FRAME_BODY:
                 channel.content_body(reader.buffer, start, end)
             else:
-                self._odd_frame(kind, number)
+                raise self._odd_frame()
 
     def _channel_method(self, channel: Channel, method: i64, start: i64, end: i64) -> None:
         if method == CHANNEL_CLOSE:
+            check_close(ArgumentReader(int(method), self.reader.buffer[start:end]))
             self._drop_channel(channel)
             self.outbox.write(MethodWriter(CHANNEL_CLOSE_OK).frame(int(channel.number)))
         elif channel.committing:
             raise ChannelError("unexpected command while processing 'tx.commit'", int(method))
         elif not channel.method(method, self.reader.buffer, start, end):
             raise CommandInvalid("unimplemented method", int(method))
+        # One read can hold thousands of basic.get, each answered with a large message.
+        if self.outbox.size() > UNREAD_MARKS * self.outbox.size_max:
+            self.unread = True
 
     def _other_frame(self, kind: i64, number: i64, channel: Channel | None) -> None:
         """Frames off the beaten track: channel 0, channels that are closing or not open, states but running."""
         reader = self.reader
-        if kind == FRAME_HEARTBEAT or kind < FRAME_METHOD or kind > FRAME_BODY:
-            self._odd_frame(kind, number)
-            return
         method: i64 = 0
-        if kind == FRAME_METHOD:
-            if reader.end - reader.start < 4:
-                raise FrameError("cannot decode <<>>", 0)
+        if kind == FRAME_METHOD and reader.end - reader.start >= 4:
             method = method_at(reader.buffer, reader.start)
         if self.state == CLOSING:
             self._while_closing(number, method)
+        elif kind < FRAME_METHOD or kind > FRAME_BODY:
+            if kind != FRAME_HEARTBEAT or number:
+                raise self._odd_frame()
+        elif kind == FRAME_METHOD and reader.end - reader.start < 4:
+            raise self._unknown_frame()
         elif number == 0:
             if kind != FRAME_METHOD:
-                raise UnexpectedFrame("expected method frame, got non method frame instead", 0)
+                raise self._odd_frame()
             self._connection_method(method)
         elif self.state != RUNNING:
             raise ChannelError(
@@ -260,6 +276,8 @@ class Connection(ConnectionPort):
             )
         elif channel is not None:
             self._while_channel_closes(channel, method)
+        elif kind != FRAME_METHOD:
+            raise UnexpectedFrame("expected method frame, got non method frame instead", 0)
         elif method == CHANNEL_OPEN:
             self._open_channel(number)
         elif (
@@ -272,21 +290,33 @@ class Connection(ConnectionPort):
         elif method == CHANNEL_CLOSE_OK:
             raise CommandInvalid("unimplemented method", int(method))
 
-    def _odd_frame(self, kind: i64, number: i64) -> None:
-        if kind != FRAME_HEARTBEAT:
-            raise FrameError(f"type {kind}, all octets = <<>>: unknown_frame", 0)
-        if number:
-            raise UnexpectedFrame("heartbeat on a channel", 0)
+    def _odd_frame(self) -> AmqpError:
+        """A frame that does not belong where it is: content on channel 0, or a heartbeat elsewhere."""
+        reader = self.reader
+        kind = reader.kind
+        if kind != FRAME_HEARTBEAT and kind != FRAME_HEADER and kind != FRAME_BODY:
+            return self._unknown_frame()
+        return UnexpectedFrame(f"type {kind}, {snippet(reader.buffer[reader.start : reader.end])}", 0)
+
+    def _unknown_frame(self) -> AmqpError:
+        reader = self.reader
+        shown = snippet(reader.buffer[reader.start : reader.end])
+        return FrameError(f"type {reader.kind}, {shown}: unknown_frame", 0)
 
     def _connection_method(self, method: i64) -> None:
         reader = self.reader
         arguments = ArgumentReader(int(method), reader.buffer[reader.start + 4 : reader.end])
         if method == CONNECTION_CLOSE:
+            check_close(arguments)
             self.outbox_close_ok()
+        elif int(method) not in METHODS:
+            raise CommandInvalid("unknown method", int(method))
         elif self.state == STARTING:
             self.handshake.method(self, int(method), arguments)
         elif method == CONNECTION_UPDATE_SECRET:
             arguments.longstr()
+            arguments.shortstr()
+            arguments.end()
             self.outbox.write(MethodWriter(CONNECTION_UPDATE_SECRET_OK).frame(0))
         else:
             raise ChannelError("unexpected method in connection state running", int(method))
@@ -311,6 +341,8 @@ class Connection(ConnectionPort):
             self._drop_channel(channel)
         elif method == CHANNEL_CLOSE:
             self.outbox.write(MethodWriter(CHANNEL_CLOSE_OK).frame(int(channel.number)))
+        elif method == CHANNEL_OPEN:
+            raise ChannelError("second 'channel.open' seen", int(method))
 
     def _open_channel(self, number: i64) -> None:
         vhost = self.vhost
@@ -353,11 +385,18 @@ class Connection(ConnectionPort):
         method = error.method
         if method is None:
             method = 0
-            if reader.kind == FRAME_METHOD and reader.end - reader.start >= 4:
+            if reader.kind == FRAME_HEADER or reader.kind == FRAME_BODY:
+                method = BASIC_PUBLISH
+            elif reader.kind == FRAME_METHOD and reader.end - reader.start >= 4:
                 method = int(method_at(reader.buffer, reader.start))
         if self.state == CLOSING or self.state == CLOSED:
             # A fault in what comes after our close: nothing of it can be trusted any more.
             self._closed()
+            return
+        if not self.handshake.hears_errors(error):
+            # RabbitMQ does not trust a peer this early: it closes in silence, and not at once.
+            self.environment.log.refused(self, error.reply_text)
+            self.end_silently()
             return
         channel = self.channels.get(int(reader.channel)) if not error.closes_connection else None
         self.environment.log.failed(self, int(channel.number) if channel else 0, error.code, error.reply_text)
@@ -370,7 +409,10 @@ class Connection(ConnectionPort):
         self.state = CLOSING
         self.send_close(CONNECTION_CLOSE, error.code, error.reply_text, method, 0)
         self.close_timer.reason = "no connection.close-ok"
-        self.broker.timers.set(self.close_timer, self.broker.now + CLOSE_TIMEOUT_MS)
+        wait = CLOSE_TIMEOUT_MS
+        if error.code != FrameError.code:
+            wait = min(self.heartbeat * 1000 or CLOSE_OK_TIMEOUT_MS, CLOSE_OK_TIMEOUT_MS)
+        self.broker.timers.set(self.close_timer, self.broker.now + wait)
 
     def send_close(self, close: int, code: int, text: str, method: int, channel: int) -> None:
         writer = MethodWriter(close).short(code).shortstr(text)
@@ -417,14 +459,19 @@ class Connection(ConnectionPort):
     # What the edge and the broker call
 
     def wants_read(self) -> bool:
-        return not (self.paused or self.blocked or self.stalled)
+        return not (self.paused or self.blocked or self.stalled or self.unread)
 
     def drained(self) -> None:
-        """The outbox has room again after a consumer was skipped for it."""
-        if self.starved and not self.outbox.full():
+        """The outbox got shorter after a consumer was skipped, or the peer not heard, because of it."""
+        if self.outbox.full():
+            return
+        if self.starved:
             self.starved = False
             for channel in self.channels.values():
                 channel.resume_consumers()
+        if self.unread:
+            self.unread = False
+            self.process()
 
     def room_again(self) -> None:
         self.paused = False
@@ -441,7 +488,7 @@ class Connection(ConnectionPort):
     def _retry_get(self, channel: Channel, arguments: ArgumentReader) -> None:
         arguments.at = 0
         try:
-            self.environment.handlers[arguments.method](channel, arguments)
+            channel.handle(self.environment.handlers[arguments.method], arguments)
         except AmqpError as error:
             error.method = arguments.method
             self.fail(error)
@@ -453,10 +500,12 @@ class Connection(ConnectionPort):
         self.broker.waiting_for_page.append(self)
 
     def publishes_under_alarm(self) -> None:
-        """A content header came in while an alarm is on: tell the client once, and stop reading."""
-        if self.blocked:
-            return
+        """A content header came in while an alarm is on: tell the client once, and stop reading.
+
+        What was read already waits, too: RabbitMQ answers nothing that comes after the publish.
+        """
         self.blocked = True
+        self.stalled = True
         if self.hears_blocked:
             self.outbox.write(MethodWriter(CONNECTION_BLOCKED).shortstr(self.broker.alarm).frame(0))
         self.outbox.touch()
@@ -465,9 +514,11 @@ class Connection(ConnectionPort):
         if reason or not self.blocked:
             return
         self.blocked = False
+        self.stalled = False
         if self.hears_blocked and self.state == RUNNING:
             self.outbox.write(MethodWriter(CONNECTION_UNBLOCKED).frame(0))
         self.outbox.touch()
+        self.process()
 
     def force_close(self, text: str) -> None:
         if self.state == RUNNING:
@@ -491,6 +542,14 @@ class Connection(ConnectionPort):
         self.receive_timer = ReceiveTimer(self, seconds * 1000)
         self.broker.timers.set(self.send_timer, now + seconds * 500)
         self.broker.timers.set(self.receive_timer, now + seconds * 1000)
+
+
+def check_close(arguments: ArgumentReader) -> None:
+    """Read through connection.close or channel.close: what a client says in it changes nothing."""
+    arguments.short()
+    arguments.shortstr()
+    arguments.long()
+    arguments.end()
 
 
 def method_at(buffer: bytes, at: i64) -> i64:

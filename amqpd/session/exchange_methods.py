@@ -36,8 +36,10 @@ def exchange_declare(channel: Channel, arguments: ArgumentReader) -> None:
     kind = arguments.shortstr()
     bits = arguments.octet()
     table = arguments.table()
+    arguments.end()
     passive, durable, auto_delete, internal, no_wait = (bool(bits & bit) for bit in (1, 2, 4, 8, 16))
     if passive:
+        refuse_default(name)
         find_exchange(channel, name)
     else:
         _declare(channel, name, kind, durable, auto_delete, internal, table)
@@ -87,6 +89,7 @@ def exchange_delete(channel: Channel, arguments: ArgumentReader) -> None:
     arguments.short()
     name = without_line_breaks(arguments.shortstr())
     bits = arguments.octet()
+    arguments.end()
     vhost = channel.vhost
     refuse_default(name)
     if name.startswith(RESERVED_PREFIX):
@@ -131,6 +134,7 @@ def _bind_arguments(
     key = arguments.shortstr()
     no_wait = bool(arguments.octet() & 1)
     table = arguments.table()
+    arguments.end()
     refuse_default(destination)
     channel.check_permission(WRITE, "exchange", destination, method)
     refuse_default(source)

@@ -27,7 +27,7 @@ from amqpd.spec.constants import (
     FRAME_MIN_SIZE,
     PROTOCOL_HEADER,
 )
-from amqpd.spec.errors import ChannelError, LoginRefused, NotAllowed, PreconditionFailed
+from amqpd.spec.errors import AmqpError, ChannelError, LoginRefused, NotAllowed, PreconditionFailed
 from amqpd.wire.methods import ArgumentReader, MethodWriter
 from amqpd.wire.table import Field, Table, boolean, longstr, plain
 
@@ -89,6 +89,10 @@ class Handshake:
         connection.outbox.write(writer.longstr(mechanisms.encode()).longstr(b"en_US").frame(0))
         return True
 
+    def hears_errors(self, error: AmqpError) -> bool:
+        """Whether a close frame is sent for ``error``: before the login only the refusal of it."""
+        return self.state in ("tuning", "opening", "running") or isinstance(error, LoginRefused)
+
     def method(self, connection: Connection, method: int, arguments: ArgumentReader) -> None:
         """A method on channel 0 before the connection is open."""
         if self.state == "starting" and method == CONNECTION_START_OK:
@@ -96,7 +100,9 @@ class Handshake:
         elif self.state == "securing" and method == CONNECTION_SECURE_OK:
             assert self.challenge is not None
             challenge = self.challenge
-            self._step(connection, lambda: challenge.respond(arguments.longstr()))
+            response = arguments.longstr()
+            arguments.end()
+            self._step(connection, lambda: challenge.respond(response))
         elif self.state == "tuning" and method == CONNECTION_TUNE_OK:
             self._tune_ok(connection, arguments)
         elif self.state == "opening" and method == CONNECTION_OPEN:
@@ -109,6 +115,7 @@ class Handshake:
         mechanism = arguments.shortstr()
         response = arguments.longstr()
         arguments.shortstr()  # the locale: RabbitMQ takes any
+        arguments.end()
         connection.client_properties = {name: plain(field) for name, field in properties.items()}
         name = connection.client_properties.get("connection_name")
         connection.client_name = name if isinstance(name, str) else ""
@@ -183,6 +190,7 @@ class Handshake:
         channel_max = arguments.short()
         frame_max = arguments.long()
         heartbeat = arguments.short()
+        arguments.end()
         environment = self.environment
         _check_negotiated("channel_max", channel_max, 1, environment.channel_max)
         _check_negotiated("frame_max", frame_max, FRAME_MIN_SIZE, environment.frame_max)
@@ -194,6 +202,9 @@ class Handshake:
 
     def _open(self, connection: Connection, arguments: ArgumentReader) -> None:
         name = arguments.shortstr()
+        arguments.shortstr()
+        arguments.octet()
+        arguments.end()
         user = connection.user.name
         environment = self.environment
         vhost = environment.broker.vhosts.get(name)
@@ -248,6 +259,12 @@ def _check_negotiated(name: str, value: int, minimum: int, maximum: int) -> None
         return
     if maximum and (value == 0 or value > maximum):
         shown = "0 (no limit)" if value == 0 else str(value)
-        raise NotAllowed(f"negotiated {name} = {shown} is higher than the maximum allowed value ({maximum})")
+        raise NotAllowed(
+            f"negotiated {name} = {shown} is higher than the maximum allowed value ({maximum})",
+            CONNECTION_TUNE,
+        )
     if value < minimum:
-        raise NotAllowed(f"negotiated {name} = {value} is lower than the minimum allowed value ({minimum})")
+        raise NotAllowed(
+            f"negotiated {name} = {value} is lower than the minimum allowed value ({minimum})",
+            CONNECTION_TUNE,
+        )

@@ -12,6 +12,8 @@ from amqpd.spec.arguments import (
     check_equivalent,
     check_equivalent_arguments,
     check_queue_arguments,
+    check_replicated,
+    check_server_named,
     described,
 )
 from amqpd.spec.constants import (
@@ -39,6 +41,7 @@ def queue_declare(channel: Channel, arguments: ArgumentReader) -> None:
     name = without_line_breaks(arguments.shortstr())
     bits = arguments.octet()
     table = arguments.table()
+    arguments.end()
     passive, durable, exclusive, auto_delete, no_wait = (bool(bits & bit) for bit in (1, 2, 4, 8, 16))
     messages = consumers = 0
     if name == REPLY_TO_NAME or name in channel.vhost.reply_queues:
@@ -59,23 +62,25 @@ def _declare(
 ) -> Queue:
     vhost = channel.vhost
     connection = channel.connection
-    if exclusive:
-        durable = False  # it cannot outlive its connection; RabbitMQ stores it so, too
-    given = name
     if not name:
+        check_server_named(table)
         name = "amq.gen-" + connection.environment.token()
+    elif name.startswith(REPLY_TO_NAME):
+        raise NotFound(f"no queue '{name}' in vhost '{vhost.name}'")
+    elif name.startswith(RESERVED_PREFIX):
+        # Whether the queue exists or not (RabbitMQ 3.10.8, seen): only a passive declare reaches a server-named one.
+        raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
     channel.check_permission(CONFIGURE, "queue", name, QUEUE_DECLARE)
     owner = connection if exclusive else None
+    check_replicated(table, name, vhost.name, durable, exclusive, auto_delete)
+    if exclusive:
+        durable = False  # it cannot outlive its connection; RabbitMQ stores it so, too
     existing = vhost.queues.get(name)
     if existing is not None:
         if existing.owner is not owner:
             raise locked(existing)
         _check_equivalent(existing, durable, auto_delete, table)
         return existing
-    if given.startswith(RESERVED_PREFIX):
-        if given.startswith(REPLY_TO_NAME):
-            raise NotFound(f"no queue '{given}' in vhost '{vhost.name}'")
-        raise AccessRefused(f"queue name '{given}' contains reserved prefix 'amq.*'")
     check_queue_arguments(table, name, vhost.name)
     dead_letters = table.get(DEAD_LETTER_EXCHANGE)
     if dead_letters is not None:
@@ -132,6 +137,7 @@ def _bind_arguments(
     key = arguments.shortstr()
     no_wait = bool(arguments.octet() & 1) if method == QUEUE_BIND else False
     table = arguments.table()
+    arguments.end()
     name = given or last_queue(channel)
     if not given and not key:
         key = name
@@ -143,8 +149,10 @@ def _bind_arguments(
 
 def queue_purge(channel: Channel, arguments: ArgumentReader) -> None:
     arguments.short()
-    name = without_line_breaks(arguments.shortstr()) or last_queue(channel)
+    name = without_line_breaks(arguments.shortstr())
     no_wait = arguments.octet() & 1
+    arguments.end()
+    name = name or last_queue(channel)
     channel.check_permission(READ, "queue", name, QUEUE_PURGE)
     count = find_queue(channel, name, QUEUE_PURGE).purge()
     if not no_wait:
@@ -153,8 +161,10 @@ def queue_purge(channel: Channel, arguments: ArgumentReader) -> None:
 
 def queue_delete(channel: Channel, arguments: ArgumentReader) -> None:
     arguments.short()
-    name = without_line_breaks(arguments.shortstr()) or last_queue(channel)
+    name = without_line_breaks(arguments.shortstr())
     bits = arguments.octet()
+    arguments.end()
+    name = name or last_queue(channel)
     channel.check_permission(CONFIGURE, "queue", name, QUEUE_DELETE)
     count = 0
     if name in channel.vhost.queues:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from amqpd.broker.message import Entry, Message
 from amqpd.broker.queue import Queue
+from amqpd.spec.errors import PreconditionFailed
 
 if TYPE_CHECKING:
     from amqpd.session.channel import Channel
@@ -28,13 +29,20 @@ class Transaction:
         self.settlements.append((entries, acked, requeued))
 
     def commit(self) -> None:
-        """Apply everything; a queue deleted since is passed over."""
+        """Apply everything; a queue deleted since is passed over.
+
+        Raises PreconditionFailed (406) when a queue refused a message: the rest is done all the same.
+        """
+        complete = True
         publishes, self.publishes = self.publishes, []
         settlements, self.settlements = self.settlements, []
         for message, queues, mandatory in publishes:
-            self.channel.publish(message, [queue for queue in queues if not queue.deleted], mandatory)
+            alive = [queue for queue in queues if not queue.deleted]
+            complete = self.channel.publish(message, alive, mandatory) and complete
         for entries, acked, requeued in settlements:
             self.channel.settle_entries(entries, acked, requeued)
+        if not complete:
+            raise PreconditionFailed("partial tx completion")
 
     def rollback(self) -> None:
         """Forget the publishes; settled deliveries are outstanding again."""

@@ -121,6 +121,9 @@ FOREIGN_QUEUE_ARGUMENTS: Final = frozenset(
     )
 )
 
+# Queue types that RabbitMQ replicates between nodes: always durable and shared.
+REPLICATED_TYPES: Final = frozenset(("quorum", "stream"))
+
 # The only exchange argument that redeclaring compares.
 ALTERNATE_EXCHANGE: Final = "alternate-exchange"
 
@@ -155,6 +158,35 @@ def check_queue_arguments(arguments: Mapping[str, Typed], name: str, vhost: str)
             fault = row.refusal
         if fault:
             raise PreconditionFailed(f"invalid arg '{key}' for queue '{name}' in vhost '{vhost}': {fault}")
+
+
+def check_server_named(arguments: Mapping[str, Typed]) -> None:
+    """Raises PreconditionFailed (406) where a queue of this type must be named by the client."""
+    kind = _replicated_type(arguments)
+    if kind:
+        raise PreconditionFailed(f"Cannot declare a server-named queue for type rabbit_{kind}_queue")
+
+
+def check_replicated(
+    arguments: Mapping[str, Typed], name: str, vhost: str, durable: bool, exclusive: bool, auto_delete: bool
+) -> None:
+    """Raises PreconditionFailed (406) on a replicated queue that is to be transient or somebody's own."""
+    if not _replicated_type(arguments):
+        return
+    for wrong, text in (
+        (auto_delete, "auto-delete"),
+        (exclusive, "exclusive-owner"),
+        (not durable, "non-durable"),
+    ):
+        if wrong:
+            raise PreconditionFailed(f"invalid property '{text}' for queue '{name}' in vhost '{vhost}'")
+
+
+def _replicated_type(arguments: Mapping[str, Typed]) -> str:
+    """``quorum`` or ``stream``; empty for any other type."""
+    kind = arguments.get("x-queue-type")
+    text = described(kind[1]) if kind is not None else ""
+    return text if text in REPLICATED_TYPES else ""
 
 
 def check_is_text(key: str, value: Typed, what: str, name: str, vhost: str) -> None:

@@ -37,6 +37,10 @@ CHANNEL_FLOW_OK: Final = 0x00140015
 CHANNEL_CLOSE: Final = 0x00140028
 CHANNEL_CLOSE_OK: Final = 0x00140029
 
+# 0-9-1 dropped the access class; RabbitMQ kept it for older clients.
+ACCESS_REQUEST: Final = 0x001E000A
+ACCESS_REQUEST_OK: Final = 0x001E000B
+
 EXCHANGE_DECLARE: Final = 0x0028000A
 EXCHANGE_DECLARE_OK: Final = 0x0028000B
 EXCHANGE_DELETE: Final = 0x00280014
@@ -85,6 +89,10 @@ TX_COMMIT: Final = 0x005A0014
 TX_COMMIT_OK: Final = 0x005A0015
 TX_ROLLBACK: Final = 0x005A001E
 TX_ROLLBACK_OK: Final = 0x005A001F
+
+METHODS: Final = frozenset(
+    value for name, value in list(globals().items()) if isinstance(value, int) and value > 0xFFFF
+)
 
 CLASS_BASIC: Final = 60
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 from amqpd.spec.constants import REPLY_NAMES
 
 REPLY_TEXT_MAX = 255  # a shortstr on the wire
+SNIPPET_MAX = 16  # octets of a payload that an error text shows
 
 
 class AmqpError(Exception):
@@ -30,10 +31,26 @@ class AmqpError(Exception):
 
     @property
     def reply_text(self) -> str:
-        """``NAME - explanation``, cut to 255 octets of UTF-8."""
+        """``NAME - explanation``; more than 255 octets of UTF-8 are cut to 252, between characters, and dots."""
         # A name may come from octets that are no UTF-8 (CC headers): what cannot be encoded is shown as "?".
         full = f"{REPLY_NAMES[self.code]} - {self.text}".encode("utf-8", "replace")
-        return full[:REPLY_TEXT_MAX].decode("utf-8", "ignore")
+        if len(full) <= REPLY_TEXT_MAX:
+            return full.decode()
+        return full[: REPLY_TEXT_MAX - 3].decode("utf-8", "ignore") + "..."
+
+
+def snippet(octets: bytes) -> str:
+    """A frame's payload as RabbitMQ shows it: the beginning of what it holds, in Erlang's notation."""
+    which = "all" if len(octets) <= SNIPPET_MAX else f"first {SNIPPET_MAX}"
+    return f"{which} octets = {binary(octets[:SNIPPET_MAX])}"
+
+
+def binary(octets: bytes) -> str:
+    """``<<"abc">>`` where everything is printable ASCII, else ``<<1,2,3>>``."""
+    if octets and all(32 <= octet < 127 for octet in octets):
+        text = octets.decode("ascii").replace("\\", "\\\\").replace('"', '\\"')
+        return f'<<"{text}">>'
+    return f"<<{','.join([str(octet) for octet in octets])}>>"
 
 
 class ChannelClosingError(AmqpError):

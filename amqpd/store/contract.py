@@ -79,8 +79,8 @@ class Store(Protocol):
 
     def tidy(self) -> bool:
         """Do a bounded piece of what earlier commits put off (deleting what was purged); for idle moments.
-        Returns whether something is left. Needs no batch number; fails as ``commit`` does, but never
-        uncertainly for the broker: nothing has to be repeated."""
+        Returns whether something is left. It has no number and need not be repeated; it fails as ``commit``
+        does, and the same errors ask for ``resume``."""
         ...
 
     def renew(self) -> float:
@@ -88,13 +88,14 @@ class Store(Protocol):
         ...
 
     def resume(self) -> int:
-        """After StoreUncertain or StoreUnavailable: reopen what is needed; returns the last committed
-        batch number.
-        """
+        """After StoreUncertain or StoreUnavailable: reopen what is needed; returns the number of the last
+        batch on disk. Raises StoreUnavailable while the cause lasts; commits are refused with it until
+        then."""
         ...
 
     def close(self, release: bool) -> None:
-        """Close. With ``release`` the claim is given back and the next open is clean."""
+        """Close. With ``release`` the claim is given back and the next open is clean. Raises StoreError
+        when that could not be written; the store is closed all the same."""
         ...
 
     def reader(self) -> StoreReader:

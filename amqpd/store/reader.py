@@ -174,7 +174,7 @@ def _load(
     for first, last in _spans(connection, queue, after):
         rows = connection.execute(LOAD, (queue, first, last, limit - len(page)))
         for row in rows:
-            entry = StoredEntry(*row)
+            entry = StoredEntry._make(row)
             if entry.body is None:
                 raise StoreCorrupt(
                     f"entry {entry.position} of queue {queue} refers to a message that is missing"

@@ -28,6 +28,7 @@ from amqpd.store.contract import (
     Opened,
     StoreCorrupt,
     StoreFenced,
+    StoreFull,
     StoreUnavailable,
     StoreUncertain,
 )

@@ -22,14 +22,14 @@ def publish_fields(arguments: bytes) -> tuple[str, str, int, bytes]:
 
     Returns exchange, routing key, the bit octet (1 mandatory, 2 immediate) and the two names as they lie on
     the wire, which is how basic.deliver repeats them.
-    Raises FrameError (501, closes the connection) on a short or non-UTF-8 field.
+    Raises FrameError (501, closes the connection) on a short or non-UTF-8 field, or octets left over.
     """
     size = len(arguments)
     exchange_end = 3 + arguments[2] if size > 2 else size
     if exchange_end >= size:
         raise cannot_decode(BASIC_PUBLISH, arguments)
     key_end = exchange_end + 1 + arguments[exchange_end]
-    if key_end >= size:
+    if key_end + 1 != size:
         raise cannot_decode(BASIC_PUBLISH, arguments)
     try:
         exchange = arguments[3:exchange_end].decode("utf-8")
@@ -41,7 +41,7 @@ def publish_fields(arguments: bytes) -> tuple[str, str, int, bytes]:
 
 def settlement_tag(method: i64, buffer: bytes, at: i64, end: i64) -> i64:
     """Delivery tag of basic.ack, basic.nack or basic.reject; the bit octet follows at ``at + 8``."""
-    if at + 9 > end:
+    if at + 9 != end:
         raise cannot_decode(int(method), buffer[at:end])
     return read_i64_be(buffer, at)
 

@@ -28,7 +28,25 @@ from amqpd.spec.constants import (
     FLAG_USER_ID,
 )
 from amqpd.spec.errors import FrameError
-from amqpd.wire.table import Table, TableError, decode_table, encode_table
+from amqpd.wire.table import NESTING_MAX, Table, TableError, decode_table, encode_table
+
+_UNKNOWN: Final = -1
+_COUNTED: Final = -2
+_NESTED: Final = -3
+# Octets a field's value has, by its type octet.
+_FIXED_SIZES: Final[list[int]] = [_UNKNOWN] * 256
+for _letters, _size in (
+    ("V", 0),
+    ("tbB", 1),
+    ("su", 2),
+    ("Iif", 4),
+    ("D", 5),
+    ("lLdT", 8),
+    ("Sx", _COUNTED),
+    ("FA", _NESTED),
+):
+    for _letter in _letters:
+        _FIXED_SIZES[ord(_letter)] = _size
 
 _PREFIX: Final = struct.Struct(">HHQ")
 PREFIX_SIZE: Final = 12  # class id, weight, body size
@@ -46,7 +64,7 @@ class ContentHeader:
     """
 
     def __init__(self, payload: bytes) -> None:
-        """Raises FrameError (501) when the property list is cut short or its flags are continued."""
+        """Raises FrameError (501) when the property list or its header table does not decode to its very end."""
         self.payload: bytes = payload
         self.body_size: i64 = read_i64_be(payload, 4)
         self.persistent: bool = False
@@ -58,9 +76,11 @@ class ContentHeader:
         self.checked: bool = False
         flags: i64 = i64(read_i16_be(payload, 12)) & 0xFFFF
         if flags & FLAG_CONTINUED:
-            raise FrameError("content header has more property flags than the basic class knows", 0)
+            raise FrameError("content header has more property flags than the basic class knows")
         if flags:
             self._read(payload, flags)
+        elif len(payload) != 14:
+            raise _undecodable()
 
     def _read(self, payload: bytes, flags: i64) -> None:
         at: i64 = 14
@@ -71,25 +91,28 @@ class ContentHeader:
             at = skip_shortstr(payload, at, size)
         if flags & FLAG_HEADERS:
             if at + 4 > size:
-                raise _short()
+                raise _undecodable()
             length: i64 = i64(read_i32_be(payload, at)) & 0xFFFFFFFF
             at += 4 + length
             if at > size:
-                raise _short()
+                raise _undecodable()
+            check_fields(payload, at - length, at, True, 0)
             self.headers = payload[at - length : at]
             self.checked = True
         if flags & FLAG_DELIVERY_MODE:
             if at >= size:
-                raise _short()
+                raise _undecodable()
             self.persistent = payload[at] == 2
             at += 1
         if flags & FLAG_PRIORITY:
             if at >= size:
-                raise _short()
+                raise _undecodable()
             self.priority = i64(payload[at])
             at += 1
         if flags & 0x07FC:
             self._read_rest(payload, flags, at, size)
+        elif at != size:
+            raise _undecodable()
 
     def _read_rest(self, payload: bytes, flags: i64, at: i64, size: i64) -> None:
         start: i64
@@ -121,8 +144,8 @@ class ContentHeader:
             at = skip_shortstr(payload, at, size)
         if flags & 0x0004:
             at = skip_shortstr(payload, at, size)
-        if at > size:
-            raise _short()
+        if at != size:
+            raise _undecodable()
 
     @property
     def properties(self) -> bytes:
@@ -135,20 +158,49 @@ class ContentHeader:
         try:
             return decode_table(self.headers)
         except TableError as error:
-            raise FrameError(f"cannot decode header table: {error}", 0) from None
+            raise FrameError(f"cannot decode header table: {error}") from None
 
 
-def _short() -> FrameError:
-    return FrameError("content header's property list is cut short", 0)
+def _undecodable() -> FrameError:
+    return FrameError("cannot decode the property list of the content header")
+
+
+def check_fields(payload: bytes, at: i64, end: i64, named: bool, depth: i64) -> None:
+    """Walk through a table (``named``) or an array between ``at`` and ``end``: everything must decode.
+
+    A consumer's library may fail on a table that does not; RabbitMQ lets none through either. Nothing is built.
+    Raises FrameError (501).
+    """
+    if depth > NESTING_MAX:
+        raise _undecodable()
+    while at < end:
+        if named:
+            at += 1 + i64(payload[at])
+            if at >= end:
+                raise _undecodable()
+        kind: i64 = i64(payload[at])
+        at += 1
+        size: i64 = _FIXED_SIZES[kind]
+        if size >= 0:
+            at += size
+        elif size == _UNKNOWN or at + 4 > end:
+            raise _undecodable()
+        else:
+            start: i64 = at + 4
+            at = start + (i64(read_i32_be(payload, at)) & 0xFFFFFFFF)
+            if size == _NESTED and at <= end:
+                check_fields(payload, start, at, kind == 0x46, depth + 1)
+        if at > end:
+            raise _undecodable()
 
 
 def skip_shortstr(payload: bytes, at: i64, size: i64) -> i64:
     """Index behind the shortstr at ``at``. Raises FrameError (501) when it runs past ``size``."""
     if at >= size:
-        raise _short()
+        raise _undecodable()
     at += 1 + i64(payload[at])
     if at > size:
-        raise _short()
+        raise _undecodable()
     return at
 
 

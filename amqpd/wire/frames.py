@@ -7,7 +7,7 @@ from typing import Final, final
 from librt.strings import read_i16_be, read_i32_be
 from mypy_extensions import i64
 
-from amqpd.spec.errors import FrameError
+from amqpd.spec.errors import FrameError, snippet
 
 # RabbitMQ tolerates payloads this much above frame_max - 8: "quite a few clients get it wrong".
 FRAME_SIZE_TOLERANCE: Final = 8
@@ -87,9 +87,8 @@ class FrameReader:
         self.end = at + 7 + size
         self.at = at + size + 8
         if i64(buffer[self.end]) != 0xCE:
-            raise FrameError(
-                f"type {self.kind}, all octets = <<>>: {{invalid_frame_end_marker,{buffer[self.end]}}}", 0
-            )
+            shown = snippet(buffer[self.start : self.end])
+            raise FrameError(f"type {self.kind}, {shown}: {{invalid_frame_end_marker,{buffer[self.end]}}}", 0)
         return True
 
     def pending(self) -> i64:

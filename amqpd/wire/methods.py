@@ -55,6 +55,11 @@ class ArgumentReader:
         except TableError:
             raise self._undecodable() from None
 
+    def end(self) -> None:
+        """All arguments were read. Raises FrameError (501) when octets are left over, before anything is done."""
+        if self.at != len(self.arguments):
+            raise self._undecodable()
+
     def _take(self, count: int) -> bytes:
         start = self.at
         self.at = start + count

@@ -5,6 +5,7 @@ import uuid
 from typing import Any
 
 import pika
+import pika.exceptions
 
 from interop.blocking import connect, refusal, scratch, wait_until
 from interop.broker import Broker
@@ -55,8 +56,26 @@ class Client:
         call_id = str(uuid.uuid4())
         question = pika.BasicProperties(reply_to=REPLY_TO, correlation_id=call_id)
         self.channel.basic_publish("", QUEUE, body.encode(), question)
+        return self.wait_for(call_id)
+
+    def wait_for(self, call_id: str) -> list[Json]:
         wait_until(self._connection, lambda: call_id in self._answers)
         return self._answers.pop(call_id)
+
+
+def mandatory_answer(client: Client, other: pika.BlockingConnection, name: str) -> Json:
+    """A client that still waits counts as a route, so a mandatory answer must not come back to the server."""
+    channel = other.channel()
+    channel.confirm_delivery()
+    returned: list[Json] = []
+    try:
+        channel.basic_publish(
+            "", name, b"x", pika.BasicProperties(correlation_id="mandatory"), mandatory=True
+        )
+    except pika.exceptions.UnroutableError as error:
+        returned = [message.method.reply_text for message in error.messages]
+    client.wait_for("mandatory")
+    return returned
 
 
 def calls(url: str) -> Json:
@@ -67,17 +86,17 @@ def calls(url: str) -> Json:
         answers: list[Json] = [client.call(word) for word in ("one", "two", "three")]
         (name,) = server.reply_names
         bare, live = (other.channel().queue_declare(q, passive=True).method for q in (REPLY_TO, name))
-        told: Json = {
+        told: dict[str, Json] = {
             "answers": answers,
             "own name": name.startswith(REPLY_TO + "."),
             "answers come with the name": client.routing_keys == {name},
             "declare of the bare name": [bare.queue, bare.message_count, bare.consumer_count],
             "declare of a live name": [live.queue == name, live.message_count, live.consumer_count],
         }
+        told["mandatory answer came back"] = mandatory_answer(client, other, name)
         client.channel.close()
         dead = refusal(lambda: other.channel().queue_declare(name, passive=True))
     server.join(20)
-    assert isinstance(told, dict)
     return told | {"declare of a dead name": dead[:2], "server ended": not server.is_alive()}
 
 
@@ -112,6 +131,7 @@ EXPECTED: Json = {
         "answers come with the name": True,
         "declare of the bare name": [REPLY_TO, 0, 1],
         "declare of a live name": [True, 0, 1],
+        "mandatory answer came back": [],
         "declare of a dead name": ["channel", 404],
         "server ended": True,
     },

@@ -1,7 +1,9 @@
 """A headers exchange with the four x-match modes, void values, empty bindings and values that are refused."""
 
+import asyncio
 from typing import Any
 
+import aio_pika
 import pika
 
 from interop.blocking import connect, drain, refusal, scratch
@@ -40,6 +42,22 @@ MESSAGES: dict[str, dict[str, Any] | None] = {
 }
 
 
+async def with_floats(url: str) -> Json:
+    """Whether 1 matches 1.0; aio-pika, because pika cannot send a float."""
+    connection = await aio_pika.connect(url)
+    async with connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange(EXCHANGE)
+        queue = await channel.declare_queue("", exclusive=True)
+        await queue.bind(exchange, arguments={"weight": 1.0})
+        matched: list[Json] = []
+        for weight in (1, 1.0, 1.5):
+            await exchange.publish(aio_pika.Message(str(weight).encode(), headers={"weight": weight}), "")
+            if message := await queue.get(no_ack=True, fail=False):
+                matched.append(message.body.decode())
+        return matched
+
+
 def run(broker: Broker) -> Json:
     with scratch(broker.url, exchanges=[EXCHANGE]), connect(broker.url) as connection:
         channel = connection.channel()
@@ -57,7 +75,8 @@ def run(broker: Broker) -> Json:
             return refusal(lambda: other.queue_bind(queues["all"], EXCHANGE, "", {"x-match": x_match}))[:2]
 
         refused = {str(value): bind_with(value) for value in ("some", "", 1)}
-        return {"matched": matched, "refused x-match": refused}
+        floats = asyncio.run(with_floats(broker.url))
+        return {"matched": matched, "refused x-match": refused, "1.0 matches": floats}
 
 
 _PDF: list[Json] = ["pdf report", "pdf", "traced pdf"]
@@ -77,6 +96,7 @@ EXPECTED: Json = {
         "text": ["page '1'"],
         "truth": ["signed"],
     },
+    "1.0 matches": ["1.0"],
     "refused x-match": {"some": ["channel", 406], "": ["channel", 406], "1": ["channel", 406]},
 }
 

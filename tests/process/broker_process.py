@@ -39,7 +39,7 @@ def eventually(what: Callable[[], object], said: str, seconds: float = 20.0) -> 
 
 
 class BrokerProcess:
-    """``config``: tables of amqpd.toml. ``descriptors``: the soft limit of open files, None for what we have."""
+    """``config``: tables of amqpd.toml. ``descriptors``: the limit of open files, None for what we have."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class BrokerProcess:
         command = self.command()
         if self.descriptors is not None:
             # Not by preexec_fn: the tests have threads.
-            command = ["sh", "-c", f'ulimit -S -n {self.descriptors} && exec "$@"', "sh", *command]
+            command = ["sh", "-c", f'ulimit -n {self.descriptors} && exec "$@"', "sh", *command]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 

@@ -310,6 +310,23 @@ def test_after_an_uncertain_commit_nothing_is_written_before_resume(
     assert positions(store.reader(), 1) == [10]
 
 
+def test_resume_fails_and_commits_are_refused_while_the_file_is_away(sqlite_place: SqlitePlace) -> None:
+    writer, _, _ = sqlite_place.start()
+    writer.publish([1], [10])
+    away = sqlite_place.path.parent.with_name("away")
+    sqlite_place.path.parent.rename(away)
+    batch = writer.new()
+    add(batch, [1], [11])
+    with pytest.raises(StoreUnavailable):
+        writer.store.resume()
+    with pytest.raises(StoreUnavailable):
+        writer.commit(batch)
+    away.rename(sqlite_place.path.parent)
+    assert writer.store.resume() == 1
+    writer.commit(batch)
+    assert positions(writer.store.reader(), 1) == [10, 11]
+
+
 def test_a_directory_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="No such file or directory"):
         SqliteStore(tmp_path / "missing" / "amqpd.db").open("main", "test")

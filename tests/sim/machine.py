@@ -1,0 +1,684 @@
+"""The steps of the simulation: clients, the store, faults, crashes, in any order.
+
+Everything is real but the socket, the clock and the disk: bytes go into ``Connection.receive_data``, bytes come out of
+the outbox, batches go to a store that fails when told to, pages are read now and handed in later. Windows and pages
+are tiny, so that queues page out after a few messages.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from amqpd.broker.batch import StoredEntry
+from amqpd.broker.shard import PageRequest
+from amqpd.store.contract import Store, StoreFull, StoreUnavailable, StoreUncertain
+from amqpd.store.memory import MemoryDisk, MemoryStore
+from tests.sim.promises import (
+    Model,
+    Pending,
+    QueueModel,
+    Session,
+    Subscription,
+    counters_equal_lengths,
+    no_orphans,
+    no_standstill,
+    store_holds,
+)
+from tests.support.faulty_store import Fault, FaultyStore
+from tests.support.linked import Linked, LinkedClient, Received, method, publication
+
+CLIENTS = (0, 1)
+CHANNELS = (1, 2, 3)  # with confirms, plain, with transactions
+CONFIRMS, PLAIN, TRANSACTIONS = CHANNELS
+# Name: durable, exclusive to a client, auto-delete.
+QUEUES: dict[str, tuple[bool, int | None, bool]] = {
+    "durable-1": (True, None, False),
+    "durable-2": (True, None, False),
+    "durable-auto": (True, None, True),
+    "transient": (False, None, False),
+    "transient-auto": (False, None, True),
+    "exclusive-0": (False, 0, False),
+    "exclusive-1": (False, 1, False),
+}
+# Name: durable, auto-delete.
+EXCHANGES = {"amq.fanout": (True, False), "fan-durable": (True, False), "fan-auto": (False, True)}
+
+clients = st.sampled_from(CLIENTS)
+channels = st.sampled_from(CHANNELS)
+queue_names = st.sampled_from(sorted(QUEUES))
+exchange_names = st.sampled_from(sorted(EXCHANGES))
+targets = st.sampled_from([*sorted(QUEUES), *sorted(EXCHANGES)])
+indexes = st.integers(0, 20)
+flags = st.booleans()
+sizes = st.sampled_from((0, 40, 300))
+
+
+class SimClient:
+    """``rests``: content frames of publishes that were begun only. ``getting``: a basic.get without an answer."""
+
+    def __init__(self, linked: Linked, number: int) -> None:
+        self.number = number
+        self.client: LinkedClient = linked.client(channels=3)
+        self.client.call("confirm.select", on=CONFIRMS)
+        self.client.call("tx.select", on=TRANSACTIONS)
+        self.sessions = {number: new_session(number) for number in CHANNELS}
+        self.rests: dict[int, tuple[bytes, str, bytes, bool, bool]] = {}
+        self.getting: tuple[int, str, bool] | None = None
+
+
+def new_session(number: int) -> Session:
+    return Session(number == CONFIRMS, number == TRANSACTIONS)
+
+
+class BrokerMachine(RuleBasedStateMachine):
+    """Subclasses give another store."""
+
+    windows = (1500, 2500, 4000)
+    open_bytes_max = 4000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model()
+        self.disk = MemoryDisk()
+        self.bodies = 0
+        self.tags = 0
+        self.pages: deque[tuple[PageRequest, list[StoredEntry]]] = deque()
+        self.start()
+
+    def inner_store(self) -> Store:
+        return MemoryStore(self.disk)
+
+    # The broker's life
+
+    def start(self) -> None:
+        self.store = FaultyStore(self.inner_store())
+        self.linked = Linked(self.store)
+        shard = self.linked.broker.shard
+        shard.window_bytes_min, shard.window_bytes_max, shard.window_budget = self.windows
+        shard.page_messages, shard.page_bytes, shard.page_low = 3, 700, 900
+        self.linked.broker.journal.open_bytes_max = self.open_bytes_max
+        self.pages.clear()
+        self.clients = [SimClient(self.linked, number) for number in CLIENTS]
+        self.model.snapshots.setdefault(int(self.linked.broker.journal.committed), self.model.snapshot())
+        self.drain()
+
+    def kill(self) -> None:
+        self.store.crash()
+        last_batch = self.last_batch()
+        self.model.restarted(last_batch, clean=False)
+        self.start()
+
+    def last_batch(self) -> int:
+        """What the store holds, asked behind the broker's back."""
+        store = self.inner_store()
+        last = store.open("main", "somebody who looks").last_batch
+        store.close(release=False)
+        return last
+
+    # Clients
+
+    def usable(self, client: int, channel: int) -> SimClient | None:
+        """The client, unless it waits for something; an unfinished publish of the channel is finished first."""
+        one = self.clients[client]
+        if one.getting is not None or one.sessions[channel].committing:
+            return None
+        if channel in one.rests:
+            self.finish(one, channel)
+            if one.getting is not None or one.sessions[channel].committing:
+                return None
+        return one
+
+    def send(self, one: SimClient, data: bytes) -> None:
+        one.client.feed(data)
+        self.drain()
+
+    def finish(self, one: SimClient, channel: int) -> None:
+        rest, target, body, persistent, mandatory = one.rests.pop(channel)
+        self.arrived(one, channel, target, body, persistent, mandatory)
+        self.send(one, rest)
+
+    def arrived(
+        self, one: SimClient, channel: int, target: str, body: bytes, persistent: bool, mandatory: bool
+    ) -> None:
+        """A whole publish is there: the model routes it."""
+        session = one.sessions[channel]
+        pending = Pending(body, self.model.route(target), persistent, mandatory)
+        if session.transactional:
+            session.publishes.append(pending)
+        else:
+            self.model.publish(session, pending)
+
+    def drain(self) -> None:
+        """Everything the broker said is looked at."""
+        for one in self.clients:
+            for came in one.client.received():
+                self.came(one, came)
+        self.model.turn_over()
+        assert not self.model.cancels, f"not told of {[one.tag for one in self.model.cancels]}"
+        for one in self.clients:
+            for session in one.sessions.values():
+                assert not session.returns, f"mandatory, unroutable, not returned: {session.returns}"
+
+    def came(self, one: SimClient, came: Received) -> None:
+        session = one.sessions[came.channel] if came.channel else new_session(PLAIN)
+        values = came.values
+        if came.name == "basic.deliver":
+            self.came_delivery(session, values, came.body)
+        elif came.name == "basic.get-ok":
+            self.came_get(one, session, values, came.body)
+        elif came.name == "basic.get-empty":
+            assert one.getting is not None
+            queue = self.model.queues.get(one.getting[1])
+            assert queue is None or not queue.ready, "get-empty though there are messages"
+            one.getting = None
+        elif came.name == "basic.return":
+            assert session.returns.pop(0) == came.body
+        elif came.name == "basic.ack":
+            self.model.confirmed(session, values["delivery_tag"], values["multiple"])
+        elif came.name == "basic.cancel":
+            subscription = session.subscriptions.pop(values["consumer_tag"])
+            self.model.cancels.remove(subscription)
+        elif came.name == "tx.commit-ok":
+            assert session.committing
+            session.committing = False
+            for copy in session.unanswered.pop(0, []):
+                copy.confirmed = True
+        elif came.name == "channel.close":
+            assert one.getting is not None, f"the broker closed a channel: {values}"
+            assert one.getting[1] not in self.model.queues, values
+            one.getting = None
+            self.model.end(session)
+            self.reopen(one, came.channel, b"channel.close-ok")
+        else:
+            raise AssertionError(f"nobody asked for {came}")
+
+    def came_delivery(self, session: Session, values: dict[str, Any], body: bytes) -> None:
+        subscription = session.subscriptions[values["consumer_tag"]]
+        queue = subscription.queue
+        copy = self.model.delivered(
+            session, queue, values["delivery_tag"], values["redelivered"], body
+        )
+        if not subscription.no_ack:
+            self.model.in_flight(session, queue, copy, subscription)
+            limit = session.prefetch_global
+            assert not limit or session.in_flight <= limit, "over the channel's prefetch"
+
+    def came_get(self, one: SimClient, session: Session, values: dict[str, Any], body: bytes) -> None:
+        assert one.getting is not None
+        _, name, no_ack = one.getting
+        one.getting = None
+        queue = self.model.queues[name]
+        copy = self.model.delivered(session, queue, values["delivery_tag"], values["redelivered"], body)
+        if not no_ack:
+            self.model.in_flight(session, queue, copy, None)
+
+    def reopen(self, one: SimClient, channel: int, answer: bytes) -> None:
+        """The channel is closed on both sides after ``answer``, and opened anew."""
+        one.rests.pop(channel, None)
+        one.sessions[channel] = new_session(channel)
+        if answer == b"channel.close-ok":
+            one.client.feed(method("channel.close-ok", channel))
+        else:
+            self.call(one, method("channel.close", channel, reply_code=200, reply_text="bye"), "channel.close-ok")
+        self.call(one, method("channel.open", channel), "channel.open-ok")
+        if channel == CONFIRMS:
+            self.call(one, method("confirm.select", channel), "confirm.select-ok")
+        if channel == TRANSACTIONS:
+            self.call(one, method("tx.select", channel), "tx.select-ok")
+
+    def call(self, one: SimClient, data: bytes, answer: str) -> dict[str, Any]:
+        """Send a method whose answer comes at once, before anything the turn delivers."""
+        one.client.feed(data)
+        came = one.client.inbox.popleft()
+        assert came.name == answer, f"wanted {answer}, got {came}"
+        self.drain()
+        return came.values
+
+    # Topology
+
+    @rule(client=clients, name=queue_names)
+    def declare(self, client: int, name: str) -> None:
+        durable, owner, auto_delete = QUEUES[name]
+        if owner not in (None, client):
+            return
+        one = self.usable(client, PLAIN)
+        if one is None:
+            return
+        values = self.call(
+            one,
+            method(
+                "queue.declare",
+                PLAIN,
+                queue=name,
+                durable=durable,
+                exclusive=owner is not None,
+                auto_delete=auto_delete,
+            ),
+            "queue.declare-ok",
+        )
+        if name not in self.model.queues:
+            identity = int(self.linked.broker.vhosts["/"].queues[name].id)
+            assert all(identity != queue.identity for queue in self.model.queues.values())
+            self.model.queues[name] = QueueModel(name, durable, auto_delete, identity)
+        assert values["message_count"] == len(self.model.queues[name].ready)
+        assert values["consumer_count"] == len(self.model.queues[name].subscriptions)
+
+    def reachable(self, client: int, name: str) -> QueueModel | None:
+        """The queue, if it is there and the client may use it."""
+        return self.model.queues.get(name) if QUEUES[name][1] in (None, client) else None
+
+    @rule(client=clients, name=queue_names)
+    def delete(self, client: int, name: str) -> None:
+        one = self.usable(client, PLAIN)
+        queue = self.reachable(client, name)
+        if one is None or queue is None:
+            return
+        count = len(queue.ready)
+        self.model.delete(queue)
+        values = self.call(one, method("queue.delete", PLAIN, queue=name), "queue.delete-ok")
+        assert values["message_count"] == count
+
+    @rule(client=clients, name=queue_names)
+    def purge(self, client: int, name: str) -> None:
+        one = self.usable(client, PLAIN)
+        queue = self.reachable(client, name)
+        if one is None or queue is None:
+            return
+        count = self.model.purge(queue)
+        values = self.call(one, method("queue.purge", PLAIN, queue=name), "queue.purge-ok")
+        assert values["message_count"] == count
+
+    @rule(client=clients, exchange=exchange_names, name=queue_names)
+    def bind(self, client: int, exchange: str, name: str) -> None:
+        one = self.usable(client, PLAIN)
+        if one is None or self.reachable(client, name) is None:
+            return
+        durable, auto_delete = EXCHANGES[exchange]
+        if exchange not in self.model.exchanges:
+            declare = method(
+                "exchange.declare",
+                PLAIN,
+                exchange=exchange,
+                type="fanout",
+                durable=durable,
+                auto_delete=auto_delete,
+            )
+            self.call(one, declare, "exchange.declare-ok")
+            self.model.exchanges[exchange] = (durable, auto_delete)
+        self.model.bindings.add((exchange, name))
+        self.call(one, method("queue.bind", PLAIN, queue=name, exchange=exchange), "queue.bind-ok")
+
+    @rule(client=clients, exchange=exchange_names, name=queue_names)
+    def unbind(self, client: int, exchange: str, name: str) -> None:
+        one = self.usable(client, PLAIN)
+        if one is None or self.reachable(client, name) is None or exchange not in self.model.exchanges:
+            return
+        self.model.unbind(exchange, name)
+        self.call(one, method("queue.unbind", PLAIN, queue=name, exchange=exchange), "queue.unbind-ok")
+
+    # Publishing
+
+    @rule(
+        client=clients,
+        channel=channels,
+        destination=targets,
+        persistent=flags,
+        mandatory=flags,
+        size=sizes,
+        count=st.integers(1, 6),
+    )
+    def publish(
+        self, client: int, channel: int, destination: str, persistent: bool, mandatory: bool, size: int, count: int
+    ) -> None:
+        for _ in range(count):
+            one = self.publisher(client, channel, destination)
+            if one is None:
+                return
+            body, frames = self.message(channel, destination, persistent, mandatory, size)
+            self.arrived(one, channel, destination, body, persistent, mandatory)
+            self.send(one, frames)
+
+    @rule(client=clients, channel=channels, destination=targets, persistent=flags, mandatory=flags)
+    def begin_publish(
+        self, client: int, channel: int, destination: str, persistent: bool, mandatory: bool
+    ) -> None:
+        """Only the method arrives; the content comes with a later step."""
+        one = self.publisher(client, channel, destination)
+        if one is None or destination not in QUEUES:  # an exchange may be gone by then, which closes the channel
+            return
+        body, frames = self.message(channel, destination, persistent, mandatory, 40)
+        cut = frames.index(b"\xce\x02\x00") + 1
+        one.rests[channel] = (frames[cut:], destination, body, persistent, mandatory)
+        self.send(one, frames[:cut])
+
+    def publisher(self, client: int, channel: int, destination: str) -> SimClient | None:
+        if destination in EXCHANGES and destination not in self.model.exchanges:
+            return None
+        return self.usable(client, channel)
+
+    def message(
+        self, channel: int, destination: str, persistent: bool, mandatory: bool, size: int
+    ) -> tuple[bytes, bytes]:
+        self.bodies += 1
+        body = f"{self.bodies:06}".encode() + b"." * size
+        exchange, key = (destination, "") if destination in EXCHANGES else ("", destination)
+        properties = {"delivery_mode": 2 if persistent else 1}
+        return body, publication(exchange, key, body, properties, on=channel, mandatory=mandatory)
+
+    # Consuming
+
+    @rule(client=clients, channel=channels, name=queue_names, prefetch=st.integers(0, 3), no_ack=flags)
+    def consume(self, client: int, channel: int, name: str, prefetch: int, no_ack: bool) -> None:
+        one = self.usable(client, channel)
+        queue = self.reachable(client, name)
+        if one is None or queue is None:
+            return
+        session = one.sessions[channel]
+        session.prefetch_global = 0
+        self.call(one, method("basic.qos", channel, prefetch_count=prefetch), "basic.qos-ok")
+        if self.model.queues.get(name) is not queue:
+            return
+        self.tags += 1
+        tag = f"c{self.tags}"
+        subscription = Subscription(tag, session, queue, 0 if no_ack else prefetch, no_ack)
+        session.subscriptions[tag] = subscription
+        queue.subscriptions.append(subscription)
+        self.call(
+            one,
+            method("basic.consume", channel, queue=name, consumer_tag=tag, no_ack=no_ack),
+            "basic.consume-ok",
+        )
+
+    @rule(client=clients, channel=channels, index=indexes)
+    def cancel(self, client: int, channel: int, index: int) -> None:
+        one = self.usable(client, channel)
+        if one is None or not one.sessions[channel].subscriptions:
+            return
+        subscriptions = list(one.sessions[channel].subscriptions.values())
+        subscription = subscriptions[index % len(subscriptions)]
+        self.model.unsubscribe(subscription)
+        self.call(one, method("basic.cancel", channel, consumer_tag=subscription.tag), "basic.cancel-ok")
+
+    @rule(client=clients, channel=channels, limit=st.integers(0, 2))
+    def limit_channel(self, client: int, channel: int, limit: int) -> None:
+        one = self.usable(client, channel)
+        if one is None or (limit and one.sessions[channel].in_flight > limit):
+            return
+        one.sessions[channel].prefetch_global = limit
+        qos = method("basic.qos", channel, prefetch_count=limit, **{"global": True})
+        self.call(one, qos, "basic.qos-ok")
+
+    @rule(client=clients, channel=channels, active=flags)
+    def flow(self, client: int, channel: int, active: bool) -> None:
+        one = self.usable(client, channel)
+        if one is None:
+            return
+        one.sessions[channel].flowing = active
+        self.call(one, method("channel.flow", channel, active=active), "channel.flow-ok")
+
+    @rule(client=clients, full=flags)
+    def outbox(self, client: int, full: bool) -> None:
+        """The client's socket takes nothing for a while: it is skipped."""
+        one = self.clients[client]
+        outbox = one.client.connection.outbox
+        size = outbox.size_max
+        outbox.size_max = -1 if full else 1 << 20
+        if size < 0 and not full:
+            one.client.connection.drained()
+            self.linked.turn()
+            self.drain()
+
+    @rule(client=clients, channel=channels, name=queue_names, no_ack=flags)
+    def get(self, client: int, channel: int, name: str, no_ack: bool) -> None:
+        one = self.usable(client, channel)
+        if one is None or self.reachable(client, name) is None:
+            return
+        one.getting = (channel, name, no_ack)
+        self.send(one, method("basic.get", channel, queue=name, no_ack=no_ack))
+
+    # Settling
+
+    @rule(
+        client=clients,
+        channel=channels,
+        index=indexes,
+        multiple=flags,
+        how=st.sampled_from(("ack", "ack", "ack", "nack", "requeue")),
+    )
+    def settle(self, client: int, channel: int, index: int, multiple: bool, how: str) -> None:
+        one = self.usable(client, channel)
+        if one is None:
+            return
+        session = one.sessions[channel]
+        taken = {tag for tags, _ in session.settlements for tag in tags}
+        tags = [tag for tag in session.unacked if tag not in taken]
+        if not tags:
+            return
+        tag = sorted(tags)[index % len(tags)]
+        chosen = [other for other in sorted(tags) if other <= tag] if multiple else [tag]
+        meaning = "requeue" if how == "requeue" else "done"
+        if session.transactional:
+            session.settlements.append((chosen, meaning))
+        else:
+            self.model.settle(session, chosen, meaning)
+        if how == "ack":
+            frame = method("basic.ack", channel, delivery_tag=tag, multiple=multiple)
+        else:
+            frame = method(
+                "basic.nack", channel, delivery_tag=tag, multiple=multiple, requeue=how == "requeue"
+            )
+        self.send(one, frame)
+
+    @rule(client=clients)
+    def recover(self, client: int) -> None:
+        one = self.usable(client, PLAIN)
+        if one is None:
+            return
+        session = one.sessions[PLAIN]
+        self.model.settle(session, list(session.unacked), "requeue")
+        self.call(one, method("basic.recover", PLAIN, requeue=True), "basic.recover-ok")
+
+    @rule(client=clients, commit=flags)
+    def end_transaction(self, client: int, commit: bool) -> None:
+        one = self.usable(client, TRANSACTIONS)
+        if one is None:
+            return
+        session = one.sessions[TRANSACTIONS]
+        publishes, session.publishes = session.publishes, []
+        settlements, session.settlements = session.settlements, []
+        if not commit:
+            self.call(one, method("tx.rollback", TRANSACTIONS), "tx.rollback-ok")
+            return
+        copies = []
+        for pending in publishes:
+            self.model.publish(session, pending)
+            copies += [queue.ready[pending.body] for queue in pending.queues if queue.alive]
+        session.unanswered[0] = copies  # safe once commit-ok is there
+        for tags, how in settlements:
+            self.model.settle(session, tags, how)
+        session.committing = True
+        self.send(one, method("tx.commit", TRANSACTIONS))
+
+    # Ends of channels and connections
+
+    @rule(client=clients, channel=channels)
+    def close_channel(self, client: int, channel: int) -> None:
+        one = self.clients[client]
+        if one.getting is not None:
+            return
+        self.model.end(one.sessions[channel])
+        self.reopen(one, channel, b"")
+
+    @rule(client=clients, polite=flags)
+    def leave(self, client: int, polite: bool) -> None:
+        """The connection ends, in order or not, and the client comes again."""
+        one = self.clients[client]
+        self.end_connection(one)
+        if polite and one.getting is None:
+            one.client.feed(method("connection.close", 0, reply_code=200, reply_text="bye"))
+            assert one.client.names()[-1] == "connection.close-ok"
+        else:
+            one.client.hang_up()
+            one.client.received()
+        self.clients[client] = SimClient(self.linked, client)
+        self.drain()
+
+    def end_connection(self, one: SimClient) -> None:
+        for session in one.sessions.values():
+            self.model.end(session)
+        for name, (_, owner, _) in QUEUES.items():
+            if owner == one.number and name in self.model.queues:
+                self.model.delete(self.model.queues[name])
+        mine = list(one.sessions.values())
+        self.model.cancels = [cancel for cancel in self.model.cancels if cancel.session not in mine]
+
+    # The store
+
+    @rule()
+    def seal(self) -> None:
+        """The edge asks for a batch."""
+        journal = self.linked.broker.journal
+        under_way = journal.sealed is not None
+        batch = self.linked.take()
+        if not under_way:
+            if journal.sealed is not None:
+                assert batch is not None
+                assert batch.number == journal.committed + 1
+                self.model.sealed(batch.number)
+            else:
+                self.model.nothing_to_write(int(journal.committed))
+        self.drain()
+
+    @precondition(lambda self: self.linked.batch is not None)
+    @rule(fault=st.sampled_from((None, None, None, *Fault)), resumes_that_fail=st.integers(0, 1))
+    def write(self, fault: Fault | None, resumes_that_fail: int) -> None:
+        """The writer tries once, as amqpd.server.store_threads does."""
+        batch = self.linked.batch
+        assert batch is not None
+        if self.store.must_resume and not self.resumed():
+            return
+        self.store.plan(fault)
+        try:
+            self.linked.write()
+        except StoreFull:
+            pass
+        except StoreUnavailable:
+            self.store.resumes_that_fail = resumes_that_fail
+            self.resumed()
+        except StoreUncertain:
+            self.store.resumes_that_fail = resumes_that_fail
+            if self.resumed() and self.store.resume() == batch.number:
+                self.linked.committed()
+        self.drain()
+
+    def resumed(self) -> bool:
+        try:
+            self.store.resume()
+        except StoreUnavailable:
+            return False
+        return True
+
+    @rule()
+    def read_pages(self) -> None:
+        """The reader reads; the broker hears of it later."""
+        for request in self.linked.broker.take_page_requests():
+            page = self.linked.reader.load(
+                int(request.queue.id), request.after, request.limit, request.max_bytes
+            )
+            self.pages.append((request, page))
+
+    @precondition(lambda self: bool(self.pages))
+    @rule()
+    def answer_page(self) -> None:
+        self.linked.broker.page_loaded(*self.pages.popleft())
+        self.linked.turn()
+        self.drain()
+
+    # Ends of the broker
+
+    @rule()
+    def crash(self) -> None:
+        self.kill()
+
+    @rule()
+    def restart(self) -> None:
+        """In order: connections end, everything is written, the claim is given back."""
+        self.catch_up()
+        for one in self.clients:
+            self.end_connection(one)
+            one.client.hang_up()
+            one.client.received()
+        self.linked.broker.finish()
+        while self.linked.batch is not None or not self.linked.broker.journal.empty():
+            self.seal()
+            if self.linked.batch is not None:
+                self.write(None, 0)
+        last_batch = int(self.linked.broker.journal.committed)
+        store_holds(self.linked.reader, self.model.snapshots[last_batch])
+        self.store.close(release=True)
+        self.model.restarted(last_batch, clean=True)
+        self.start()
+
+    def catch_up(self) -> None:
+        """The store does all it was asked, pages come."""
+        for _ in range(200):
+            self.seal()
+            if self.linked.batch is not None:
+                self.write(None, 0)
+            self.read_pages()
+            while self.pages:
+                self.answer_page()
+            requests = self.linked.broker.shard.page_requests
+            if self.linked.batch is None and not requests and self.linked.broker.journal.empty():
+                break
+        else:
+            raise AssertionError("the broker never comes to rest")
+
+    @rule()
+    def rest(self) -> None:
+        self.catch_up()
+        broker = self.linked.broker
+        sessions = [
+            session
+            for one in self.clients
+            if one.client.connection.outbox.size_max > 0
+            for session in one.sessions.values()
+        ]
+        no_standstill(broker, self.model, sessions)
+        for one in self.clients:
+            assert one.getting is None, "a basic.get was never answered"
+            assert one.client.connection.wants_read(), "a connection is not read any more"
+        expected = self.model.snapshots[int(broker.journal.committed)]
+        store_holds(self.linked.reader, expected)
+        self.look_for_orphans()
+
+    @rule()
+    def settle_everything(self) -> None:
+        """Everything is done with: the store is empty but for definitions."""
+        for name in list(self.model.queues):
+            client = QUEUES[name][1] or 0
+            for channel in CHANNELS:
+                for number in CLIENTS:
+                    if self.clients[number].getting is None:
+                        self.close_channel(number, channel)
+            if name in self.model.queues:
+                self.purge(client, name)
+        self.rest()
+
+    def look_for_orphans(self) -> None:
+        no_orphans(self.disk, self.model.snapshot())
+
+    # Always
+
+    @invariant()
+    def counters(self) -> None:
+        counters_equal_lengths(self.linked.broker, self.model)
+
+    def teardown(self) -> None:
+        self.rest()
+        self.restart()
+        self.rest()
