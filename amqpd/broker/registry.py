@@ -21,6 +21,7 @@ class Registry:
         self.exchange_types: dict[str, ExchangeFactory] = {}
         self.queue_types: dict[str, QueueFactory] = {}
         self.route_extensions: list[RouteExtension] = []
+        self.queue_features: list[Callable[[Queue], None]] = []
 
     def exchange_type(self, name: str, factory: ExchangeFactory) -> None:
         """Exchanges declared with type ``name`` are made by ``factory``."""
@@ -29,6 +30,10 @@ class Registry:
     def queue_type(self, name: str, factory: QueueFactory) -> None:
         """Queues declared with x-queue-type ``name`` are made by ``factory``."""
         self.queue_types[name] = factory
+
+    def queue_feature(self, attach: Callable[[Queue], None]) -> None:
+        """Called with each new queue: gives it a feature where its arguments ask for one."""
+        self.queue_features.append(attach)
 
     def route_extension(self, extension: RouteExtension) -> None:
         """Asked in the order of registration."""

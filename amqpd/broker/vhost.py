@@ -115,6 +115,8 @@ class VHost:
             self.shard, self.name, name, durable, auto_delete, owner, arguments
         )
         queue.id = self.shard.journal.new_id()
+        for attach in self.registry.queue_features:
+            attach(queue)
         self.queues[name] = queue
         self.revision.value += 1
         if durable:

@@ -9,6 +9,7 @@ from amqpd.exchanges.headers import HeadersExchange
 from amqpd.exchanges.topic import TopicExchange
 from amqpd.features.alternate_exchange import AlternateExchange
 from amqpd.features.sender_selected import SenderSelected
+from amqpd.features import max_length
 from amqpd.queues.classic import ClassicQueue
 
 
@@ -18,5 +19,6 @@ def register(registry: Registry) -> None:
     registry.exchange_type("topic", TopicExchange)
     registry.exchange_type("headers", HeadersExchange)
     registry.queue_type("classic", ClassicQueue)
+    registry.queue_feature(max_length.attach)
     registry.route_extension(SenderSelected())
     registry.route_extension(AlternateExchange())

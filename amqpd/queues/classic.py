@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from amqpd.broker.batch import StoredEntry
 from amqpd.broker.message import NOT_STORED, Entry, Message
@@ -16,6 +16,21 @@ from amqpd.wire.table import Table
 
 # Messages delivered by one pump before other queues and the sockets get their turn.
 PUMP_MAX: Final = 10_000
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Feature:
+    """A seam of the classic queue: one RabbitMQ extension each, the queue knows none by name.
+
+    A queue keeps a list per hook with just the features that override it, so one it does not use costs nothing.
+    """
+
+    def admit(self, queue: ClassicQueue, message: Message) -> bool:
+        """Before a message enters; False refuses it, which a confirming publisher hears as basic.nack."""
+        return True
+
+    def entered(self, queue: ClassicQueue) -> None:
+        """After messages became ready: published, requeued, or read back from disk."""
 
 
 @final
@@ -35,8 +50,22 @@ class ClassicQueue(Queue):
         self.ring: ConsumerRing = ConsumerRing()
         self.in_flight: i64 = 0
         self.last_delivered: i64 = 0
+        self.admitting: list[Feature] = []
+        self.entering: list[Feature] = []
+
+    def attach(self, feature: Feature) -> None:
+        """Let ``feature`` take part from now on."""
+        kind = type(feature)
+        if kind.admit is not Feature.admit:
+            self.admitting.append(feature)
+        if kind.entered is not Feature.entered:
+            self.entering.append(feature)
 
     def publish(self, message: Message) -> bool:
+        if self.admitting:
+            for feature in self.admitting:
+                if not feature.admit(self, message):
+                    return False
         journal = self.shard.journal
         entry = journal.place(message, self)
         if self.durable and message.header.persistent:
@@ -47,7 +76,22 @@ class ClassicQueue(Queue):
             self.shard.dirty.append(self)
         return True
 
+    def drop_head(self) -> bool:
+        """Drop the oldest ready message; False when there is none in memory (its page was asked for)."""
+        entry = self.ready.pop()
+        if entry is None:
+            return False
+        if entry.batch != NOT_STORED:
+            self.shard.journal.settle(entry)
+        return True
+
     def pump(self) -> None:
+        self._deliver()
+        if self.entering:
+            for feature in self.entering:
+                feature.entered(self)
+
+    def _deliver(self) -> None:
         ready = self.ready
         ring = self.ring
         count: i64 = 0
@@ -116,6 +160,10 @@ class ClassicQueue(Queue):
 
     def message_count(self) -> int:
         return int(self.ready.count())
+
+    def ready_bytes(self) -> int:
+        """Octets of the ready messages' bodies."""
+        return int(self.ready.ready_bytes)
 
     def unacked_count(self) -> int:
         return int(self.in_flight)

@@ -39,6 +39,7 @@ class FifoReady:
         self.head: Fifo = Fifo()
         self.returned: list[tuple[int, Entry]] = []  # a heap by position
         self.tail: Fifo = Fifo()
+        self.ready_bytes: i64 = 0  # octets of all bodies, wherever they are
         self.memory_bytes: i64 = 0
         self.disk_messages: i64 = 0
         self.disk_durable: i64 = 0
@@ -59,6 +60,7 @@ class FifoReady:
 
     def push(self, entry: Entry) -> None:
         """A new entry, behind all others."""
+        self.ready_bytes += entry.message.header.body_size
         if not self.disk_messages and not self.tail.count() and self.shard.room(self.memory_bytes):
             self.sequence += 1
             entry.sequence = self.sequence
@@ -80,7 +82,9 @@ class FifoReady:
         else:
             self.want_page()
             return None
-        cost: i64 = MESSAGE_COST + entry.message.header.body_size
+        size = entry.message.header.body_size
+        cost: i64 = MESSAGE_COST + size
+        self.ready_bytes -= size
         self.memory_bytes -= cost
         self.shard.window_bytes -= cost
         if self.disk_messages and self.memory_bytes < self.shard.page_low:
@@ -102,6 +106,7 @@ class FifoReady:
     def put_back(self, entry: Entry) -> None:
         """A requeued entry returns to its place."""
         heappush(self.returned, (int(entry.position), entry))
+        self.ready_bytes += entry.message.header.body_size
         self._grown(entry)
 
     def committed(self, number: i64) -> None:
@@ -157,6 +162,7 @@ class FifoReady:
         self.disk_messages = messages
         self.disk_durable = messages
         self.disk_durable_bytes = size
+        self.ready_bytes = size
         self.disk_after = first - 1
         self.disk_last = last
         self.redelivered_up_to = redelivered
@@ -165,6 +171,7 @@ class FifoReady:
         """Forget everything in memory and on disk; the journal is the caller's."""
         self.shard.window_bytes -= self.memory_bytes
         self.memory_bytes = 0
+        self.ready_bytes = 0
         self.head = Fifo()
         self.returned = []
         self.tail = Fifo()

@@ -64,10 +64,15 @@ async def serve(settings: Settings, source: Source) -> int:
         return 1
     application = Application(settings, source, log, Core(broker, users, store, reader))
     try:
-        return await application.run()
+        status = await application.run()
     finally:
-        reader.close()
-        store.close(not application.broken)
+        try:
+            reader.close()
+            store.close(not application.broken)
+        except StoreError as error:
+            log.error(f"the store could not be closed in order: {error}")
+            application.broken = True
+    return 1 if application.broken else status
 
 
 class Commit(CommitPort):

@@ -125,7 +125,8 @@ async def serve_control(
 
 def _remove_own(path: Path, inode: int) -> None:
     # Another broker may have put its own socket there in the meantime.
-    with contextlib.suppress(FileNotFoundError):
+    # A disk that fails is no reason to end with a traceback: the next broker replaces the file.
+    with contextlib.suppress(OSError):
         if path.stat().st_ino == inode:
             path.unlink()
 

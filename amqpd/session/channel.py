@@ -166,6 +166,15 @@ class Channel(ChannelPort):
             self.routes[arguments] = route
         return route
 
+    def _route_again(self) -> None:
+        """Topology changed between basic.publish and the end of its content: what stands now counts."""
+        arguments = self.last_arguments
+        self.routes.clear()
+        self.last_arguments = b""
+        self.routes_revision = self.revision.value
+        self.route = self._find_route(arguments)
+        self.last_arguments = arguments
+
     def content_header(self, buffer: bytes, start: i64, end: i64) -> None:
         """A content header frame."""
         if self.expects != _HEADER:
@@ -241,6 +250,8 @@ class Channel(ChannelPort):
     def _complete(self, body: bytes) -> None:
         """The content is whole: route it."""
         self.expects = _METHOD
+        if self.routes_revision != self.revision.value:
+            self._route_again()
         route = self.route
         header = self.header
         assert route is not None and header is not None

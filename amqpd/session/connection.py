@@ -49,6 +49,7 @@ from amqpd.spec.errors import (
     ConnectionForced,
     FrameError,
     InternalError,
+    LoginRefused,
     NotAllowed,
     UnexpectedFrame,
     snippet,
@@ -70,6 +71,8 @@ CLOSED: Final = 3  # nothing more to say: the edge flushes and closes the socket
 # that sent no frames or is not let in.
 CLOSE_OK_TIMEOUT_MS: Final = 30_000
 CLOSE_TIMEOUT_MS: Final = 3000
+# After these a peer gets the shorter time: what it sends cannot be read, or it is wanted gone.
+CLOSED_SOON: Final = (FrameError.code, ConnectionForced.code, LoginRefused.code)
 # A peer that leaves this many times ``outbox_bytes_max`` unread is not heard until it has read most of it.
 UNREAD_MARKS: Final = 4
 HEARTBEAT_FRAME: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
@@ -410,7 +413,7 @@ class Connection(ConnectionPort):
         self.send_close(CONNECTION_CLOSE, error.code, error.reply_text, method, 0)
         self.close_timer.reason = "no connection.close-ok"
         wait = CLOSE_TIMEOUT_MS
-        if error.code != FrameError.code:
+        if error.code not in CLOSED_SOON:
             wait = min(self.heartbeat * 1000 or CLOSE_OK_TIMEOUT_MS, CLOSE_OK_TIMEOUT_MS)
         self.broker.timers.set(self.close_timer, self.broker.now + wait)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 
 from amqpd.store.contract import StoreCorrupt, StoreError, StoreFull, StoreUnavailable, StoreUncertain
@@ -38,8 +39,25 @@ def store_error(error: sqlite3.Error | OSError, path: object, committing: bool =
     primary = code & 0xFF
     if primary == sqlite3.SQLITE_FULL:
         return StoreFull(f"{text} ({name})")
+    if primary == sqlite3.SQLITE_CORRUPT and _unreadable(path):
+        return StoreUnavailable(f"{text} ({name}): the disk cannot be read")
     if primary not in _UNAVAILABLE:
         return StoreCorrupt(f"{text} ({name})")
     if committing:
         return StoreUncertain(f"{text} ({name})")
     return StoreUnavailable(f"{text} ({name})")
+
+
+def _unreadable(path: object) -> bool:
+    """Whether the disk is at fault: SQLite calls a read that fails with EIO a corrupt file."""
+    try:
+        descriptor = os.open(str(path), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        os.pread(descriptor, 1, 0)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

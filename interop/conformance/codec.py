@@ -35,6 +35,8 @@ _METHODS_TEXT = """
 20 21 channel.flow-ok active:b
 20 40 channel.close reply_code:h reply_text:s class_id:h method_id:h
 20 41 channel.close-ok
+30 10 access.request realm:s exclusive:b passive:b active:b write:b read:b
+30 11 access.request-ok ticket:h
 40 10 exchange.declare _:h exchange:s type:s passive:b durable:b auto_delete:b internal:b no_wait:b arguments:F
 40 11 exchange.declare-ok
 40 20 exchange.delete _:h exchange:s if_unused:b no_wait:b

@@ -246,3 +246,10 @@ def test_hard_error_of_one_connection_leaves_its_peers_consumers(
     bad.publish(routing_key=queue, body=b"0")
     bad.fatal(504, "second 'channel.open' seen", "channel.open")
     assert channel.bodies(1) == [b"0"]
+
+
+# The access class
+
+
+def test_access_is_granted_with_ticket_1(channel: Channel) -> None:
+    assert channel.call("access.request", realm="/data", active=True) == {"ticket": 1}

@@ -126,6 +126,11 @@ def test_properties_pass_through_a_delivery_and_a_redelivery(channel: Channel, q
         pytest.param(b"\x20\x00" + table(shortstr("k") + b"U\0\1"), id="unknown type"),
         pytest.param(b"\x20\x00\0\0\0\x09ab", id="short table"),
         pytest.param(b"\x80\x00\x05ab", id="short string"),
+        pytest.param(b"\x80\x00\x01ab", id="octets left over"),
+        pytest.param(b"\x00\x00a", id="octets without a flag"),
+        pytest.param(b"\x00\x01\x00\x00", id="second word of flags"),
+        pytest.param(b"\x20\x00" + table(shortstr("k") + b"F\0\0\0\5\1ktx"), id="table in the table"),
+        pytest.param(b"\x20\x00" + table(shortstr("k") + b"A\0\0\0\2I\1"), id="array in the table"),
     ],
 )
 def test_undecodable_properties_close_the_connection(channel: Channel, queue: str, properties: bytes) -> None:

@@ -1,6 +1,7 @@
 """Frames, the protocol header and the order of a content's frames (behaviour 1.1)."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,29 @@ def test_unknown_frame_type_is_a_frame_error(client: Client, number: int) -> Non
     client.channel(1)
     client.send_frame(7, number, b"abc")
     client.expect_close(501, 'type 7, all octets = <<"abc">>: unknown_frame')
+
+
+@pytest.mark.parametrize(
+    ("payload", "shown"),
+    [
+        (b"abc\x01", "all octets = <<97,98,99,1>>"),
+        (b"abcdefghijklmnopq", 'first 16 octets = <<"abcdefghijklmnop">>'),
+    ],
+    ids=["not printable", "long"],
+)
+def test_frame_error_shows_what_came(client: Client, payload: bytes, shown: str) -> None:
+    client.send_frame(7, 0, payload)
+    client.expect_close(501, f"type 7, {shown}: unknown_frame")
+
+
+def test_frame_too_short_for_a_method_is_an_unknown_frame(channel: Channel) -> None:
+    channel.send_frame(METHOD, b"\0\x32")
+    channel.client.expect_close(501, "type 1, all octets = <<0,50>>: unknown_frame")
+
+
+def test_content_frame_on_channel_0_is_unexpected(client: Client) -> None:
+    client.send_frame(HEADER, 0, bytes(14))
+    client.expect_close(505, f"type 2, all octets = <<{','.join('0' * 14)}>>")
 
 
 def test_frame_of_exactly_frame_max_is_accepted(channel: Channel, queue: str) -> None:
@@ -314,6 +338,25 @@ QUEUE_DECLARE = METHODS["queue.declare"]
 def test_undecodable_arguments_are_a_frame_error(channel: Channel, payload: bytes) -> None:
     channel.send_frame(METHOD, payload)
     channel.client.expect_close(501, re.compile(r"cannot decode <<"), "queue.declare")
+
+
+@pytest.mark.parametrize(
+    ("method", "values"),
+    [
+        ("basic.publish", {"routing_key": "x"}),
+        ("basic.ack", {"delivery_tag": 1}),
+        ("basic.consume", {"queue": "q"}),
+        ("basic.get", {"queue": "q"}),
+        ("queue.delete", {"queue": "q"}),
+        ("exchange.declare", {"exchange": "e", "type": "direct"}),
+        ("tx.select", {}),
+        ("channel.close", {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_octets_left_over_are_a_frame_error(channel: Channel, method: str, values: dict[str, Any]) -> None:
+    channel.send_frame(METHOD, encode_arguments(METHODS[method], values) + b"x")
+    channel.client.expect_close(501, re.compile("cannot decode <<"), method)
 
 
 def test_shortstr_that_is_not_utf_8_is_a_frame_error(channel: Channel) -> None:

@@ -1,4 +1,4 @@
-"""A broker in a process of its own: ``python -m amqpd run`` with data, configuration and log in one directory."""
+"""A broker in a process of its own: ``python -m amqpd run``, with its files in one directory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from amqpd.auth import passwords
+from amqpd.server.control import SOCKET_NAME, request
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 30.0
@@ -167,6 +170,21 @@ class BrokerProcess:
         self.forget_notifications()
         self.signal(signal.SIGHUP)
         self.wait_notified("READY=1")
+
+    def ask(self, command: str, **arguments: object) -> Any:
+        """An operator's command, through the control socket."""
+        return request(self.data_dir / SOCKET_NAME, command, arguments)
+
+    def add_user(self, name: str, password: str) -> None:
+        """A user who may do everything in the default vhost."""
+        hashed = passwords.create(password.encode(), os.urandom(passwords.SCRYPT_SALT_BYTES))
+        self.ask("users add", name=name, tags=[], password_hash=hashed, hashing_algorithm=passwords.SCRYPT)
+        self.permit(name)
+
+    def permit(self, user: str, vhost: str = "/", **patterns: str) -> None:
+        """``configure``, ``write`` and ``read``: everything where it is not said."""
+        asked = {"configure": ".*", "write": ".*", "read": ".*", **patterns}
+        self.ask("permissions set", user=user, vhost=vhost, **asked)
 
     def command_line(self, *words: str, wanted: int = 0) -> str:
         """Run an ``amqpd`` command on this data directory; its output and errors."""

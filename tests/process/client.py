@@ -1,7 +1,7 @@
 """A small blocking client that shows every frame: for tests that look at what a broker does to a socket.
 
-It reads only when it is asked to, so it can be a client that does not read. What arrives while something else is
-awaited is kept in ``others``.
+It reads only when it is asked to, so it can be a client that does not read. What arrives while something else
+is awaited is kept in ``others``.
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ class Client:
         self.buffer = b""
         self.others: deque[tuple[int, base.Frame]] = deque()
         self.messages: deque[Message] = deque()
+        self.echo_queue = ""
+        self.published = self.confirmed = 0
         self._delivery: tuple[int, bool] | None = None
         self._left = 0
         self._pieces: list[bytes] = []
@@ -176,14 +178,14 @@ class Client:
                 if isinstance(value, (header.ContentHeader, body.ContentBody)):
                     self._content(value)
                 elif isinstance(value, (commands.Basic.Deliver, commands.Basic.GetOk)):
-                    self._delivery = (value.delivery_tag, value.redelivered)
+                    self._delivery = (int(value.delivery_tag or 0), value.redelivered)
                     if isinstance(value, commands.Basic.GetOk):
                         yield channel, value
                 elif isinstance(value, commands.Basic.Return):
                     self._delivery = (0, False)
                     yield channel, value
                 elif isinstance(value, (commands.Connection.Close, commands.Channel.Close)):
-                    raise Closed(value.reply_code, value.reply_text)
+                    raise Closed(int(value.reply_code or 0), value.reply_text)
                 elif not isinstance(value, heartbeat.Heartbeat):
                     assert isinstance(value, base.Frame)
                     yield channel, value
@@ -208,7 +210,7 @@ class Client:
     def declare(self, queue: str, durable: bool = True, passive: bool = False, channel: int = 1) -> int:
         """The number of ready messages."""
         self.send(commands.Queue.Declare(queue=queue, durable=durable, passive=passive), channel)
-        return self.wait(commands.Queue.DeclareOk).message_count
+        return int(self.wait(commands.Queue.DeclareOk).message_count or 0)
 
     def count(self, queue: str) -> int:
         return self.declare(queue, passive=True)
@@ -219,7 +221,7 @@ class Client:
 
     def purge(self, queue: str) -> int:
         self.send(commands.Queue.Purge(queue=queue))
-        return self.wait(commands.Queue.PurgeOk).message_count
+        return int(self.wait(commands.Queue.PurgeOk).message_count or 0)
 
     def delete(self, queue: str) -> None:
         self.send(commands.Queue.Delete(queue=queue))
@@ -231,7 +233,7 @@ class Client:
         self.published = self.confirmed = 0
 
     def publish(self, queue: str, content: bytes, exchange: str = "", persistent: bool = True) -> None:
-        self.published = getattr(self, "published", 0) + 1
+        self.published += 1
         self.sock.settimeout(TIMEOUT_SECONDS)
         self.sock.sendall(publish_frames(queue, content, exchange, persistent))
 
@@ -253,9 +255,10 @@ class Client:
         for channel, method in self.others:
             assert not isinstance(method, commands.Basic.Nack), "a publish was refused"
             if isinstance(method, commands.Basic.Ack):
-                assert method.delivery_tag > self.confirmed
-                assert method.multiple or method.delivery_tag == self.confirmed + 1
-                self.confirmed = method.delivery_tag
+                tag = int(method.delivery_tag or 0)
+                assert tag > self.confirmed
+                assert method.multiple or tag == self.confirmed + 1
+                self.confirmed = tag
             else:
                 kept.append((channel, method))
         self.others = kept
@@ -318,11 +321,14 @@ class Client:
         self.wait(commands.Basic.CancelOk)
         return got
 
-    def echo(self, queue: str, rounds: int = 1) -> None:
+    def echo(self, rounds: int = 1) -> None:
         """Publish, get and settle a message: proof that the broker does its work for this client."""
+        if not self.echo_queue:
+            self.send(commands.Queue.Declare(queue="", exclusive=True))
+            self.echo_queue = self.wait(commands.Queue.DeclareOk).queue
         for number in range(rounds):
             content = f"echo {number}".encode()
-            self.publish(queue, content, persistent=False)
-            message = self.get(queue)
+            self.publish(self.echo_queue, content, persistent=False)
+            message = self.get(self.echo_queue)
             assert message is not None
             assert message.body == content

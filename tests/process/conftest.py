@@ -15,7 +15,9 @@ def make_broker(tmp_path: Path) -> Iterator[Callable[..., BrokerProcess]]:
     """Makes broker processes that are gone at the end of the test. They are not started yet."""
     made: list[BrokerProcess] = []
 
-    def make(config: Config | None = None, data_dir: Path | None = None, descriptors: int | None = None) -> BrokerProcess:
+    def make(
+        config: Config | None = None, data_dir: Path | None = None, descriptors: int | None = None
+    ) -> BrokerProcess:
         directory = tmp_path / f"broker-{len(made)}"
         directory.mkdir()
         made.append(BrokerProcess(directory, config, data_dir, descriptors))
@@ -34,3 +36,15 @@ def broker(make_broker: Callable[..., BrokerProcess]) -> Iterator[BrokerProcess]
     yield one
     if one.running():
         one.stop()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    """A running broker for the tests of a module that leave it as they found it."""
+    one = BrokerProcess(tmp_path_factory.mktemp("shared"))
+    try:
+        one.start()
+        yield one
+        one.stop()
+    finally:
+        one.close()

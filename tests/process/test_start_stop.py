@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -21,12 +20,13 @@ from tests.process.client import Client, Closed, connect
 
 Make = Callable[..., BrokerProcess]
 
+PERMIT = ("permissions", "set", "ann", "--vhost", "shop", "--configure")
 
-def outcome(directory: Path, *words: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
+
+def outcome(*words: str) -> tuple[int, str]:
     """Exit status and output of an ``amqpd`` that is expected to end by itself."""
     done = subprocess.run(
         [sys.executable, "-m", "amqpd", *words],
-        env={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -113,34 +113,32 @@ def test_states_are_told_to_the_service_manager(make_broker: Make) -> None:
     assert broker.wait() == 0
 
 
-def test_a_port_that_was_announced_ready_is_open(broker: BrokerProcess) -> None:
-    connect(broker.port).close()
+def test_a_port_that_was_announced_ready_is_open(shared: BrokerProcess) -> None:
+    connect(shared.port).close()
 
 
-def test_a_second_broker_on_the_same_data_says_so_in_one_line(broker: BrokerProcess, tmp_path: Path) -> None:
-    status, said = outcome(
-        tmp_path, "run", "--data-dir", str(broker.data_dir), "--listen", f"127.0.0.1:{free_port()}"
-    )
+def test_a_second_broker_on_the_same_data_says_so_in_one_line(shared: BrokerProcess, tmp_path: Path) -> None:
+    status, said = outcome("run", "--data-dir", str(shared.data_dir), "--listen", f"127.0.0.1:{free_port()}")
     assert status == 1
     assert said.count("\n") == 1
     assert "in use by another broker" in said
-    assert str(broker.pid) in said
-    connect(broker.port).close()
+    assert str(shared.pid) in said
+    connect(shared.port).close()
 
 
-def test_a_port_in_use_is_one_line(broker: BrokerProcess, tmp_path: Path) -> None:
+def test_a_port_in_use_is_one_line(shared: BrokerProcess, tmp_path: Path) -> None:
     status, said = outcome(
-        tmp_path, "run", "--data-dir", str(tmp_path / "other"), "--listen", f"127.0.0.1:{broker.port}"
+        "run", "--data-dir", str(tmp_path / "other"), "--listen", f"127.0.0.1:{shared.port}"
     )
     assert status == 1
     assert said.count("\n") == 1
-    assert f"127.0.0.1:{broker.port}" in said
+    assert f"127.0.0.1:{shared.port}" in said
 
 
 def test_a_bad_configuration_is_one_line_and_status_2(tmp_path: Path) -> None:
     file = tmp_path / "bad.toml"
     file.write_text("[limits]\nmemory_high_watermrk = 0.5\n")
-    status, said = outcome(tmp_path, "run", "-c", str(file))
+    status, said = outcome("run", "-c", str(file))
     assert status == 2
     assert said.count("\n") == 1
     assert "memory_high_watermark" in said
@@ -155,8 +153,7 @@ def test_the_bare_command_runs_the_broker(make_broker: Make) -> None:
     broker.command = lambda: bare  # type: ignore[method-assign]
     broker.start()
     with Client(broker.port) as client:
-        client.declare("q")
-        client.echo("q")
+        client.echo()
     broker.stop()
 
 
@@ -173,36 +170,39 @@ def test_the_port_comes_from_the_environment(make_broker: Make) -> None:
 # Reload
 
 
-def test_sighup_changes_the_log_level(broker: BrokerProcess) -> None:
-    broker.reload({"log": {"level": "debug"}})
-    broker.wait_log("changed: log.level")
-    connect(broker.port).close()
-    broker.wait_log("[debug]")
+def test_sighup_changes_the_log_level(shared: BrokerProcess) -> None:
+    shared.reload({"log": {"level": "debug"}})
+    shared.wait_log("changed: log.level")
+    connect(shared.port).close()
+    shared.wait_log("[debug]")
+    shared.reload({})
 
 
-def test_a_bad_configuration_at_sighup_keeps_the_old_one(broker: BrokerProcess) -> None:
-    broker.reload({"log": {"level": "loud"}})
-    broker.wait_log("configuration not reloaded")
-    with Client(broker.port) as client:
-        client.declare("q")
-        client.echo("q")
+def test_a_bad_configuration_at_sighup_keeps_the_old_one(shared: BrokerProcess) -> None:
+    shared.reload({"log": {"level": "loud"}})
+    shared.wait_log("configuration not reloaded")
+    with Client(shared.port) as client:
+        client.echo()
+    shared.reload({})
 
 
-def test_sighup_says_what_waits_for_a_restart(broker: BrokerProcess) -> None:
-    broker.reload({"server": {"product": "Other"}})
-    broker.wait_log("waiting for a restart: server.product")
+def test_sighup_says_what_waits_for_a_restart(shared: BrokerProcess) -> None:
+    shared.reload({"server": {"product": "Other"}})
+    shared.wait_log("waiting for a restart: server.product")
+    shared.reload({})
 
 
-def test_new_connection_limits_count_at_once(broker: BrokerProcess) -> None:
-    broker.reload({"connections": {"connection_max": 1, "max_message_size": 100}})
-    with Client(broker.port) as client:
+def test_new_connection_limits_count_at_once(shared: BrokerProcess) -> None:
+    shared.reload({"connections": {"connection_max": 1, "max_message_size": 100}})
+    with Client(shared.port) as client:
         client.declare("q")
         with pytest.raises((Closed, ConnectionError)):
-            Client(broker.port)
+            Client(shared.port)
         client.publish("q", bytes(101))
         with pytest.raises(Closed, match="max size 100") as closed:
             client.receive()
         assert closed.value.code == 406
+    shared.reload({})
 
 
 # Users and permissions
@@ -214,10 +214,10 @@ def test_commands_reach_the_running_broker_and_last(broker: BrokerProcess) -> No
     with pytest.raises(Closed) as closed:
         Client(broker.port, "ann", "secret", "shop")
     assert closed.value.code == 530
-    broker.command_line("permissions", "set", "ann", "--vhost", "shop", "^a", "^a", ".*")
+    broker.command_line(*PERMIT, "^a", "--write", "^a", "--read", ".*")
     with Client(broker.port, "ann", "secret", "shop") as client:
         client.declare("a")
-        client.echo("a")
+        client.echo()
     broker.kill()  # what a command answered is on disk
     broker.start()
     with Client(broker.port, "ann", "secret", "shop") as client:
@@ -231,7 +231,7 @@ def test_commands_work_on_the_files_of_a_stopped_broker(make_broker: Make) -> No
     broker = make_broker()
     broker.command_line("users", "add", "ann", "--password", "secret")
     broker.command_line("vhosts", "add", "shop")
-    broker.command_line("permissions", "set", "ann", "--vhost", "shop", ".*", ".*", ".*")
+    broker.command_line(*PERMIT, ".*", "--write", ".*", "--read", ".*")
     rows = json.loads(broker.command_line("users", "list", "--json"))
     assert {row["name"] for row in rows} == {"guest", "ann"}
     broker.start()
@@ -239,14 +239,13 @@ def test_commands_work_on_the_files_of_a_stopped_broker(make_broker: Make) -> No
     broker.stop()
 
 
-def test_a_changed_permission_counts_on_open_connections_at_once(broker: BrokerProcess) -> None:
-    broker.command_line("users", "add", "ann", "--password", "secret")
-    broker.command_line("permissions", "set", "ann", ".*", ".*", ".*")
-    with Client(broker.port, "ann", "secret") as client:
+def test_a_changed_permission_counts_on_open_connections_at_once(shared: BrokerProcess) -> None:
+    shared.add_user("ann", "secret")
+    with Client(shared.port, "ann", "secret") as client:
         client.declare("q")
         client.confirm_select()
         client.put("q", b"may")  # the route and the permission are remembered now
-        broker.command_line("permissions", "set", "ann", ".*", "^$", ".*")
+        shared.permit("ann", write="^$")
         client.publish("q", b"may not")
         with pytest.raises(Closed) as closed:
             client.wait_confirms()
@@ -254,53 +253,50 @@ def test_a_changed_permission_counts_on_open_connections_at_once(broker: BrokerP
         assert closed.value.code == 403
 
 
-def test_a_deleted_user_is_cut_off(broker: BrokerProcess) -> None:
-    broker.command_line("users", "add", "ann", "--password", "secret")
-    broker.command_line("permissions", "set", "ann", ".*", ".*", ".*")
-    with Client(broker.port, "ann", "secret") as client:
-        broker.command_line("users", "delete", "ann")
+def test_a_deleted_user_is_cut_off(shared: BrokerProcess) -> None:
+    shared.add_user("bob", "secret")
+    with Client(shared.port, "bob", "secret") as client:
+        shared.ask("users delete", name="bob")
         with pytest.raises(Closed) as closed:
             client.receive()
         assert closed.value.code == 320
     with pytest.raises(Closed):
-        Client(broker.port, "ann", "secret")
+        Client(shared.port, "bob", "secret")
 
 
-def test_a_deleted_vhost_closes_its_connections(broker: BrokerProcess) -> None:
-    broker.command_line("vhosts", "add", "shop")
-    broker.command_line("permissions", "set", "guest", "--vhost", "shop", ".*", ".*", ".*")
-    with Client(broker.port, vhost="shop") as client, Client(broker.port) as other:
-        broker.command_line("vhosts", "delete", "shop")
+def test_a_deleted_vhost_closes_its_connections(shared: BrokerProcess) -> None:
+    shared.ask("vhosts add", name="shop")
+    shared.permit("guest", "shop")
+    with Client(shared.port, vhost="shop") as client, Client(shared.port) as other:
+        shared.ask("vhosts delete", name="shop")
         with pytest.raises(Closed) as closed:
             client.receive()
         assert closed.value.code == 320
-        other.declare("q")
-        other.echo("q")
+        other.echo()
 
 
-def test_a_login_storm_does_not_hold_up_an_open_connection(broker: BrokerProcess) -> None:
+def test_a_login_storm_does_not_hold_up_an_open_connection(shared: BrokerProcess) -> None:
     """Fifty logins cost some seconds of hashing; round trips of another client go on between them."""
     answers: list[int] = []
 
     def log_in(number: int) -> None:
         try:
             # Each user is new, so no password was verified before.
-            Client(broker.port, f"user{number % 3}", "right" if number % 2 else "wrong").close()
+            Client(shared.port, f"user{number % 3}", "right" if number % 2 else "wrong").close()
             answers.append(0)
         except Closed as closed:
             answers.append(closed.code)
 
     for number in range(3):
-        broker.command_line("users", "add", f"user{number}", "--password", "right")
-        broker.command_line("permissions", "set", f"user{number}", ".*", ".*", ".*")
-    with Client(broker.port) as client:
+        shared.add_user(f"user{number}", "right")
+    with Client(shared.port) as client:
         client.declare("q")
         threads = [threading.Thread(target=log_in, args=(number,)) for number in range(50)]
         for thread in threads:
             thread.start()
         echoes = 0
         while any(thread.is_alive() for thread in threads):
-            client.echo("q")
+            client.echo()
             echoes += 1
         for thread in threads:
             thread.join()

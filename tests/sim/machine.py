@@ -8,16 +8,18 @@ are tiny, so that queues page out after a few messages.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from amqpd.broker.batch import StoredEntry
 from amqpd.broker.shard import PageRequest
 from amqpd.store.contract import Store, StoreFull, StoreUnavailable, StoreUncertain
 from amqpd.store.memory import MemoryDisk, MemoryStore
 from tests.sim.promises import (
+    Copy,
     Model,
     Pending,
     QueueModel,
@@ -86,6 +88,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.disk = MemoryDisk()
         self.bodies = 0
         self.tags = 0
+        self.refused: list[tuple[SimClient, int]] = []
         self.pages: deque[tuple[PageRequest, list[StoredEntry]]] = deque()
         self.start()
 
@@ -124,12 +127,10 @@ class BrokerMachine(RuleBasedStateMachine):
     def usable(self, client: int, channel: int) -> SimClient | None:
         """The client, unless it waits for something; an unfinished publish of the channel is finished first."""
         one = self.clients[client]
-        if one.getting is not None or one.sessions[channel].committing:
+        if one.getting is not None or one.sessions[channel].awaited:
             return None
         if channel in one.rests:
             self.finish(one, channel)
-            if one.getting is not None or one.sessions[channel].committing:
-                return None
         return one
 
     def send(self, one: SimClient, data: bytes) -> None:
@@ -158,13 +159,19 @@ class BrokerMachine(RuleBasedStateMachine):
             for came in one.client.received():
                 self.came(one, came)
         self.model.turn_over()
-        assert not self.model.cancels, f"not told of {[one.tag for one in self.model.cancels]}"
+        refused, self.refused = self.refused, []
+        for one, channel in refused:
+            self.model.end(one.sessions[channel])
+            one.client.feed(method("channel.close-ok", channel))
+            self.reopen(one, channel)
+        untold = [one.tag for one in self.model.cancels if not one.session.awaited]
+        assert not untold, f"not told of {untold}"
         for one in self.clients:
             for session in one.sessions.values():
                 assert not session.returns, f"mandatory, unroutable, not returned: {session.returns}"
 
     def came(self, one: SimClient, came: Received) -> None:
-        session = one.sessions[came.channel] if came.channel else new_session(PLAIN)
+        session = one.sessions[came.channel]
         values = came.values
         if came.name == "basic.deliver":
             self.came_delivery(session, values, came.body)
@@ -182,19 +189,16 @@ class BrokerMachine(RuleBasedStateMachine):
         elif came.name == "basic.cancel":
             subscription = session.subscriptions.pop(values["consumer_tag"])
             self.model.cancels.remove(subscription)
-        elif came.name == "tx.commit-ok":
-            assert session.committing
-            session.committing = False
-            for copy in session.unanswered.pop(0, []):
-                copy.confirmed = True
         elif came.name == "channel.close":
             assert one.getting is not None, f"the broker closed a channel: {values}"
             assert one.getting[1] not in self.model.queues, values
             one.getting = None
-            self.model.end(session)
-            self.reopen(one, came.channel, b"channel.close-ok")
+            self.refused.append((one, came.channel))
         else:
-            raise AssertionError(f"nobody asked for {came}")
+            assert session.awaited, f"nobody asked for {came}"
+            name, then = session.awaited.popleft()
+            assert came.name == name, f"{came} came before {name}"
+            then(values)
 
     def came_delivery(self, session: Session, values: dict[str, Any], body: bytes) -> None:
         subscription = session.subscriptions[values["consumer_tag"]]
@@ -216,109 +220,116 @@ class BrokerMachine(RuleBasedStateMachine):
         if not no_ack:
             self.model.in_flight(session, queue, copy, None)
 
-    def reopen(self, one: SimClient, channel: int, answer: bytes) -> None:
-        """The channel is closed on both sides after ``answer``, and opened anew."""
+    def reopen(self, one: SimClient, channel: int) -> None:
+        """The channel is closed; open it anew."""
         one.rests.pop(channel, None)
         one.sessions[channel] = new_session(channel)
-        if answer == b"channel.close-ok":
-            one.client.feed(method("channel.close-ok", channel))
-        else:
-            self.call(one, method("channel.close", channel, reply_code=200, reply_text="bye"), "channel.close-ok")
-        self.call(one, method("channel.open", channel), "channel.open-ok")
+        self.call(one, channel, "channel.open")
         if channel == CONFIRMS:
-            self.call(one, method("confirm.select", channel), "confirm.select-ok")
+            self.call(one, channel, "confirm.select")
         if channel == TRANSACTIONS:
-            self.call(one, method("tx.select", channel), "tx.select-ok")
+            self.call(one, channel, "tx.select")
 
-    def call(self, one: SimClient, data: bytes, answer: str) -> dict[str, Any]:
-        """Send a method whose answer comes at once, before anything the turn delivers."""
-        one.client.feed(data)
-        came = one.client.inbox.popleft()
-        assert came.name == answer, f"wanted {answer}, got {came}"
-        self.drain()
-        return came.values
+    def call(
+        self,
+        one: SimClient,
+        channel: int,
+        name: str,
+        then: Callable[[dict[str, Any]], None] = lambda values: None,
+        **values: Any,
+    ) -> None:
+        """Send a method; ``then`` looks at its answer, at once or when the disk has what it changed."""
+        one.sessions[channel].awaited.append((f"{name}-ok", then))
+        self.send(one, method(name, channel, **values))
 
     # Topology
 
-    @rule(client=clients, name=queue_names)
-    def declare(self, client: int, name: str) -> None:
+    @rule(client=clients, channel=channels, name=queue_names)
+    def declare(self, client: int, channel: int, name: str) -> None:
         durable, owner, auto_delete = QUEUES[name]
-        if owner not in (None, client):
+        one = self.usable(client, channel)
+        if owner not in (None, client) or one is None:
             return
-        one = self.usable(client, PLAIN)
-        if one is None:
-            return
-        values = self.call(
+        queue = self.model.queues.get(name)
+        if queue is None:
+            queue = self.model.queues[name] = QueueModel(name, durable, auto_delete)
+        counts = len(queue.ready), len(queue.subscriptions)
+
+        def declared(values: dict[str, Any]) -> None:
+            queue.declared = True
+            assert (values["message_count"], values["consumer_count"]) == counts
+
+        exclusive = owner is not None
+        self.call(
             one,
-            method(
-                "queue.declare",
-                PLAIN,
-                queue=name,
-                durable=durable,
-                exclusive=owner is not None,
-                auto_delete=auto_delete,
-            ),
-            "queue.declare-ok",
+            channel,
+            "queue.declare",
+            declared,
+            queue=name,
+            durable=durable,
+            exclusive=exclusive,
+            auto_delete=auto_delete,
         )
-        if name not in self.model.queues:
-            identity = int(self.linked.broker.vhosts["/"].queues[name].id)
-            assert all(identity != queue.identity for queue in self.model.queues.values())
-            self.model.queues[name] = QueueModel(name, durable, auto_delete, identity)
-        assert values["message_count"] == len(self.model.queues[name].ready)
-        assert values["consumer_count"] == len(self.model.queues[name].subscriptions)
+        queue.identity = int(self.linked.broker.vhosts["/"].queues[name].id)
 
     def reachable(self, client: int, name: str) -> QueueModel | None:
         """The queue, if it is there and the client may use it."""
         return self.model.queues.get(name) if QUEUES[name][1] in (None, client) else None
 
-    @rule(client=clients, name=queue_names)
-    def delete(self, client: int, name: str) -> None:
-        one = self.usable(client, PLAIN)
+    @rule(client=clients, channel=channels, name=queue_names, purge=flags)
+    def empty(self, client: int, channel: int, name: str, purge: bool) -> None:
+        """Purge or delete."""
+        one = self.usable(client, channel)
         queue = self.reachable(client, name)
         if one is None or queue is None:
             return
         count = len(queue.ready)
-        self.model.delete(queue)
-        values = self.call(one, method("queue.delete", PLAIN, queue=name), "queue.delete-ok")
-        assert values["message_count"] == count
 
-    @rule(client=clients, name=queue_names)
-    def purge(self, client: int, name: str) -> None:
-        one = self.usable(client, PLAIN)
-        queue = self.reachable(client, name)
-        if one is None or queue is None:
-            return
-        count = self.model.purge(queue)
-        values = self.call(one, method("queue.purge", PLAIN, queue=name), "queue.purge-ok")
-        assert values["message_count"] == count
+        def emptied(values: dict[str, Any]) -> None:
+            assert values["message_count"] == count
 
-    @rule(client=clients, exchange=exchange_names, name=queue_names)
-    def bind(self, client: int, exchange: str, name: str) -> None:
-        one = self.usable(client, PLAIN)
+        if purge:
+            self.model.purge(queue)
+            self.call(one, channel, "queue.purge", emptied, queue=name)
+        else:
+            self.model.delete(queue)
+            self.call(one, channel, "queue.delete", emptied, queue=name)
+
+    @rule(client=clients, channel=channels, exchange=exchange_names, name=queue_names)
+    def bind(self, client: int, channel: int, exchange: str, name: str) -> None:
+        one = self.usable(client, channel)
         if one is None or self.reachable(client, name) is None:
             return
         durable, auto_delete = EXCHANGES[exchange]
         if exchange not in self.model.exchanges:
-            declare = method(
+            self.model.exchanges[exchange] = (durable, auto_delete)
+            self.call(
+                one,
+                channel,
                 "exchange.declare",
-                PLAIN,
                 exchange=exchange,
                 type="fanout",
                 durable=durable,
                 auto_delete=auto_delete,
             )
-            self.call(one, declare, "exchange.declare-ok")
-            self.model.exchanges[exchange] = (durable, auto_delete)
         self.model.bindings.add((exchange, name))
-        self.call(one, method("queue.bind", PLAIN, queue=name, exchange=exchange), "queue.bind-ok")
+        self.call(one, channel, "queue.bind", queue=name, exchange=exchange)
 
-    @rule(client=clients, exchange=exchange_names, name=queue_names)
-    def unbind(self, client: int, exchange: str, name: str) -> None:
-        one = self.usable(client, PLAIN)
+    @rule(client=clients, channel=channels, exchange=exchange_names, name=queue_names)
+    def unbind(self, client: int, channel: int, exchange: str, name: str) -> None:
+        one = self.usable(client, channel)
         if one is None or self.reachable(client, name) is None or exchange not in self.model.exchanges:
             return
         self.model.unbind(exchange, name)
-        self.call(one, method("queue.unbind", PLAIN, queue=name, exchange=exchange), "queue.unbind-ok")
+        self.call(one, channel, "queue.unbind", queue=name, exchange=exchange)
+
+    @rule(client=clients, channel=channels, exchange=st.sampled_from(("fan-durable", "fan-auto")))
+    def delete_exchange(self, client: int, channel: int, exchange: str) -> None:
+        one = self.usable(client, channel)
+        if one is None or exchange not in self.model.exchanges:
+            return
+        self.model.delete_exchange(exchange)
+        self.call(one, channel, "exchange.delete", exchange=exchange)
 
     # Publishing
 
@@ -379,19 +390,15 @@ class BrokerMachine(RuleBasedStateMachine):
             return
         session = one.sessions[channel]
         session.prefetch_global = 0
-        self.call(one, method("basic.qos", channel, prefetch_count=prefetch), "basic.qos-ok")
-        if self.model.queues.get(name) is not queue:
+        self.call(one, channel, "basic.qos", prefetch_count=prefetch)
+        if not queue.alive:
             return
         self.tags += 1
         tag = f"c{self.tags}"
         subscription = Subscription(tag, session, queue, 0 if no_ack else prefetch, no_ack)
         session.subscriptions[tag] = subscription
         queue.subscriptions.append(subscription)
-        self.call(
-            one,
-            method("basic.consume", channel, queue=name, consumer_tag=tag, no_ack=no_ack),
-            "basic.consume-ok",
-        )
+        self.call(one, channel, "basic.consume", queue=name, consumer_tag=tag, no_ack=no_ack)
 
     @rule(client=clients, channel=channels, index=indexes)
     def cancel(self, client: int, channel: int, index: int) -> None:
@@ -401,16 +408,16 @@ class BrokerMachine(RuleBasedStateMachine):
         subscriptions = list(one.sessions[channel].subscriptions.values())
         subscription = subscriptions[index % len(subscriptions)]
         self.model.unsubscribe(subscription)
-        self.call(one, method("basic.cancel", channel, consumer_tag=subscription.tag), "basic.cancel-ok")
+        self.call(one, channel, "basic.cancel", consumer_tag=subscription.tag)
 
     @rule(client=clients, channel=channels, limit=st.integers(0, 2))
     def limit_channel(self, client: int, channel: int, limit: int) -> None:
         one = self.usable(client, channel)
         if one is None or (limit and one.sessions[channel].in_flight > limit):
             return
-        one.sessions[channel].prefetch_global = limit
-        qos = method("basic.qos", channel, prefetch_count=limit, **{"global": True})
-        self.call(one, qos, "basic.qos-ok")
+        session = one.sessions[channel]
+        session.prefetch_global = limit
+        self.call(one, channel, "basic.qos", prefetch_count=limit, global_=True)
 
     @rule(client=clients, channel=channels, active=flags)
     def flow(self, client: int, channel: int, active: bool) -> None:
@@ -418,7 +425,7 @@ class BrokerMachine(RuleBasedStateMachine):
         if one is None:
             return
         one.sessions[channel].flowing = active
-        self.call(one, method("channel.flow", channel, active=active), "channel.flow-ok")
+        self.call(one, channel, "channel.flow", active=active)
 
     @rule(client=clients, full=flags)
     def outbox(self, client: int, full: bool) -> None:
@@ -480,7 +487,7 @@ class BrokerMachine(RuleBasedStateMachine):
             return
         session = one.sessions[PLAIN]
         self.model.settle(session, list(session.unacked), "requeue")
-        self.call(one, method("basic.recover", PLAIN, requeue=True), "basic.recover-ok")
+        self.call(one, PLAIN, "basic.recover", requeue=True)
 
     @rule(client=clients, commit=flags)
     def end_transaction(self, client: int, commit: bool) -> None:
@@ -491,17 +498,19 @@ class BrokerMachine(RuleBasedStateMachine):
         publishes, session.publishes = session.publishes, []
         settlements, session.settlements = session.settlements, []
         if not commit:
-            self.call(one, method("tx.rollback", TRANSACTIONS), "tx.rollback-ok")
+            self.call(one, TRANSACTIONS, "tx.rollback")
             return
-        copies = []
+        copies: list[Copy] = []
         for pending in publishes:
-            self.model.publish(session, pending)
-            copies += [queue.ready[pending.body] for queue in pending.queues if queue.alive]
-        session.unanswered[0] = copies  # safe once commit-ok is there
+            copies += self.model.publish(session, pending)
         for tags, how in settlements:
             self.model.settle(session, tags, how)
-        session.committing = True
-        self.send(one, method("tx.commit", TRANSACTIONS))
+
+        def committed(values: dict[str, Any]) -> None:
+            for copy in copies:
+                copy.confirmed = True
+
+        self.call(one, TRANSACTIONS, "tx.commit", committed)
 
     # Ends of channels and connections
 
@@ -510,8 +519,18 @@ class BrokerMachine(RuleBasedStateMachine):
         one = self.clients[client]
         if one.getting is not None:
             return
-        self.model.end(one.sessions[channel])
-        self.reopen(one, channel, b"")
+        session = one.sessions[channel]
+        self.model.end(session)
+        # Replies that wait for the disk are given up; what else came before is of no interest.
+        one.client.feed(method("channel.close", channel, reply_code=200, reply_text="bye"))
+        last = ""
+        for came in one.client.received():
+            if came.channel == channel:
+                last = came.name
+            else:
+                self.came(one, came)
+        assert last == "channel.close-ok"
+        self.reopen(one, channel)
 
     @rule(client=clients, polite=flags)
     def leave(self, client: int, polite: bool) -> None:
@@ -651,7 +670,8 @@ class BrokerMachine(RuleBasedStateMachine):
         no_standstill(broker, self.model, sessions)
         for one in self.clients:
             assert one.getting is None, "a basic.get was never answered"
-            assert one.client.connection.wants_read(), "a connection is not read any more"
+            connection = one.client.connection
+            assert connection.wants_read() or connection.outbox.full(), "a connection is not read any more"
         expected = self.model.snapshots[int(broker.journal.committed)]
         store_holds(self.linked.reader, expected)
         self.look_for_orphans()
@@ -665,8 +685,7 @@ class BrokerMachine(RuleBasedStateMachine):
                 for number in CLIENTS:
                     if self.clients[number].getting is None:
                         self.close_channel(number, channel)
-            if name in self.model.queues:
-                self.purge(client, name)
+            self.empty(client, PLAIN, name, True)
         self.rest()
 
     def look_for_orphans(self) -> None:

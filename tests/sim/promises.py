@@ -4,7 +4,7 @@ The simulation tells the model what clients do (``publish``, ``settle``, ``delet
 (``delivered``, ``confirmed``); the model knows at each moment what must lie where. The promises:
 
 1. *Confirmed is safe*: a confirmed persistent message on a durable queue is on disk after a crash, unless it was
-   settled, purged, or its queue deleted.
+   settled, purged, or its queue deleted. So is a durable queue whose declaration was answered.
 2. *Settled is gone*: what a committed batch settled never comes back; what it did not settle does. Both follow from one
    rule: after batch n the store holds exactly what the model held when batch n was sealed.
 3. *Order*: a queue delivers its oldest ready message first; a requeued one keeps its place.
@@ -19,8 +19,9 @@ The simulation tells the model what clients do (``publish``, ``settle``, ``delet
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from amqpd.broker.batch import PAGED
 from amqpd.broker.broker import Broker
@@ -60,18 +61,22 @@ class Subscription:
 
 
 class QueueModel:
-    """``ready`` and ``in_flight``: copies by body. ``last_delivered``: the highest place delivered so far."""
+    """``ready`` and ``in_flight``: copies by body. ``last_delivered``: the highest place delivered so far.
 
-    def __init__(self, name: str, durable: bool, auto_delete: bool, identity: int) -> None:
+    ``declared``: a client was told that it is there.
+    """
+
+    def __init__(self, name: str, durable: bool, auto_delete: bool) -> None:
         self.name = name
         self.durable = durable
         self.auto_delete = auto_delete
-        self.identity = identity
+        self.identity = 0
         self.ready: dict[bytes, Copy] = {}
         self.in_flight: dict[bytes, Copy] = {}
         self.subscriptions: list[Subscription] = []
         self.last_delivered = 0
         self.alive = True
+        self.declared = False
 
     def copies(self) -> list[Copy]:
         """Everything that is not done with, in order."""
@@ -94,7 +99,10 @@ class Pending(NamedTuple):
 
 
 class Session:
-    """A channel as its client sees it. ``unanswered``: publishes that wait for a confirm, by number."""
+    """A channel as its client sees it.
+
+    ``unanswered``: publishes that wait for a confirm, by number. ``awaited``: replies to come, each with what to do then.
+    """
 
     def __init__(self, confirms: bool, transactional: bool) -> None:
         self.confirms = confirms
@@ -110,7 +118,7 @@ class Session:
         self.returns: list[bytes] = []
         self.publishes: list[Pending] = []
         self.settlements: list[tuple[list[int], str]] = []
-        self.committing = False
+        self.awaited: deque[tuple[str, Callable[[dict[str, Any]], None]]] = deque()
 
 
 class StoredQueue(NamedTuple):
@@ -152,8 +160,8 @@ class Model:
             return [self.queues[queue] for exchange, queue in sorted(self.bindings) if exchange == target]
         return [self.queues[target]] if target in self.queues else []
 
-    def publish(self, session: Session, pending: Pending) -> None:
-        """The message reaches its queues."""
+    def publish(self, session: Session, pending: Pending) -> list[Copy]:
+        """The message reaches its queues. Returns its copies."""
         self.places += 1
         copies = []
         queues = [queue for queue in pending.queues if queue.alive]
@@ -166,6 +174,7 @@ class Model:
         if session.confirms:
             session.published += 1
             session.unanswered[session.published] = copies
+        return copies
 
     def settle(self, session: Session, tags: Iterable[int], how: str) -> None:
         """``how``: ``done`` (acked, or refused for good) or ``requeue``."""
@@ -217,8 +226,6 @@ class Model:
 
     def end(self, session: Session) -> None:
         """A channel ends: what is in flight goes back before its consumers go."""
-        for _, how in session.settlements:
-            assert how
         self.settle(session, list(session.unacked), "requeue")
         for subscription in list(session.subscriptions.values()):
             self.unsubscribe(subscription)
@@ -316,11 +323,13 @@ class Model:
         self.cancels = []
         self._turn = []
         for name, auto_delete, identity, copies in kept.queues:
-            queue = QueueModel(name, True, auto_delete, identity)
+            queue = QueueModel(name, True, auto_delete)
+            queue.identity = identity
             mark = marks.get(name, 0)
             if not clean:
                 mark = copies[-1].place if copies else 0
             queue.last_delivered = mark
+            queue.declared = True
             for copy in copies:
                 again = Copy(copy.place, copy.body, True)
                 again.flagged = copy.place <= mark
@@ -337,7 +346,10 @@ def stored_bodies(snapshot: Snapshot) -> dict[int, tuple[str, list[bytes]]]:
 def confirmed_is_safe(queues: Iterable[QueueModel], kept: Snapshot) -> None:
     """Promise 1, at a crash: ``queues`` as they were, ``kept`` as the store has it."""
     safe = {(queue.identity, copy.body) for queue in kept.queues for copy in queue.copies}
+    names = {queue.identity for queue in kept.queues}
     for queue in queues:
+        if queue.durable and queue.declared:
+            assert queue.identity in names, f"{queue.name} was declared, and is lost"
         for copy in queue.copies():
             if copy.stored and copy.confirmed:
                 assert (queue.identity, copy.body) in safe, f"{copy} of {queue.name} was confirmed, and is lost"
@@ -419,7 +431,7 @@ def no_standstill(broker: Broker, model: Model, sessions: Iterable[Session]) -> 
     """Promise 8."""
     for session in sessions:
         assert not session.unanswered, f"publishes {list(session.unanswered)} were never confirmed"
-        assert not session.committing, "tx.commit was never answered"
+        assert not session.awaited, f"{session.awaited[0][0]} never came"
     for queue in model.queues.values():
         if not queue.ready:
             continue

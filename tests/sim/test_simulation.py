@@ -10,9 +10,9 @@ from tests.sim.machine import BrokerMachine
 
 LONG = os.environ.get("AMQPD_SIMULATION") == "long"
 PROFILE = settings(
-    max_examples=3000 if LONG else 120,
+    max_examples=3000 if LONG else int(os.environ.get("N", "120")),
     stateful_step_count=120 if LONG else 50,
-    deadline=None,
+    deadline=None, report_multiple_bugs=False,
     derandomize=False,
     suppress_health_check=list(HealthCheck),
 )

@@ -2,7 +2,7 @@
 
     linked = Linked()
     client = linked.client()
-    client.call("queue.declare", queue="q", durable=True)   # waits for nothing: replies come in the same turn
+    client.call("queue.declare", queue="q", durable=True)
     client.send("confirm.select")
     client.publish("", "q", b"body", {"delivery_mode": 2})
     linked.commit()                                         # until then nothing persistent is confirmed
@@ -375,8 +375,13 @@ class LinkedClient:
         self.feed(publication(*args, **values))
 
     def call(self, name: str, /, on: int = 1, **values: Any) -> dict[str, Any]:
-        """Send a method; its -ok must be the next that comes. Returns its arguments."""
+        """Send a method; its -ok must be the next that comes. Returns its arguments.
+
+        Where the reply waits for the disk, everything open is written.
+        """
         self.send(name, on, **values)
+        if not self.inbox:
+            self.linked.commit()
         return self.expect(f"{name}-ok", on).values
 
     def expect(self, name: str, on: int | None = None) -> Received:

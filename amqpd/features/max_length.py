@@ -1,0 +1,62 @@
+"""Length limits: x-max-length and x-max-length-bytes count ready messages, x-overflow says what a full queue does.
+
+``drop-head`` (the default) drops the oldest and the publisher is acked; ``reject-publish`` drops the new one and the
+publisher is nacked. A limit is enforced after what can be delivered was delivered, so 0 means: to waiting consumers only.
+"""
+
+from __future__ import annotations
+
+from amqpd.broker.message import Message
+from amqpd.broker.queue import Queue
+from amqpd.queues.classic import ClassicQueue, Feature
+from amqpd.wire.table import Table
+
+NO_LIMIT = -1
+
+
+class DropHead(Feature):
+    """``messages`` and ``size_bytes``: -1 means no limit."""
+
+    def __init__(self, messages: int, size_bytes: int) -> None:
+        self.messages = messages
+        self.size_bytes = size_bytes
+
+    def entered(self, queue: ClassicQueue) -> None:
+        while over(queue, self.messages, self.size_bytes, 0, 0) and queue.drop_head():
+            pass
+
+
+class RejectPublish(Feature):
+    """``messages`` and ``size_bytes``: -1 means no limit."""
+
+    def __init__(self, messages: int, size_bytes: int) -> None:
+        self.messages = messages
+        self.size_bytes = size_bytes
+
+    def admit(self, queue: ClassicQueue, message: Message) -> bool:
+        queue.pump()  # what consumers can take now does not fill the queue
+        return not over(queue, self.messages, self.size_bytes, 1, int(message.header.body_size))
+
+
+def over(queue: ClassicQueue, messages: int, size_bytes: int, more_messages: int, more_bytes: int) -> bool:
+    """Whether the queue with so much more in it is above a limit."""
+    if messages != NO_LIMIT and queue.message_count() + more_messages > messages:
+        return True
+    return size_bytes != NO_LIMIT and queue.ready_bytes() + more_bytes > size_bytes
+
+
+def attach(queue: Queue) -> None:
+    messages = _limit(queue.arguments, "x-max-length")
+    size_bytes = _limit(queue.arguments, "x-max-length-bytes")
+    if not isinstance(queue, ClassicQueue) or (messages == NO_LIMIT and size_bytes == NO_LIMIT):
+        return
+    overflow = queue.arguments.get("x-overflow")
+    if overflow is not None and overflow.value in (b"reject-publish", b"reject-publish-dlx"):
+        queue.attach(RejectPublish(messages, size_bytes))
+    else:
+        queue.attach(DropHead(messages, size_bytes))
+
+
+def _limit(arguments: Table, name: str) -> int:
+    field = arguments.get(name)
+    return field.value if field is not None and isinstance(field.value, int) else NO_LIMIT

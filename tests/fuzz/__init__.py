@@ -1,0 +1,1 @@
+"""What a broker does with bytes that no client would send."""
