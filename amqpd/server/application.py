@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from amqpd.server.cli import form
 from amqpd.server.configuration import Source
 from amqpd.server.control import SOCKET_NAME, ControlError, serve_control
 from amqpd.server.core import Core, open_core, open_store
+from amqpd.server.inbox import Inbox
 from amqpd.server.logs import Log
 from amqpd.server.notify import Notifier, watchdog_interval
 from amqpd.server.poller import Listener, Poller
@@ -99,15 +101,19 @@ class Application:
         self.broken = False
         self.stopping = trio.Event()
         self.notifier = Notifier.from_environment(os.environ)
-        self.login_limiter = trio.CapacityLimiter(LOGIN_THREADS)
+        self.logins = ThreadPoolExecutor(LOGIN_THREADS, "amqpd-login")
+        self.inbox = Inbox()
         self.session_log = ConnectionLogs(log)
         self.alarms = Alarms(self.broker, log, settings)
         self.environment = self._environment()
-        self.writer = StoreWriter(core.store, self._committed, self._store_trouble, self._store_fatal)
-        self.reader = PageReader(core.reader, self._page_loaded, self._store_fatal)
+        self.writer = StoreWriter(
+            core.store, self.inbox, self._committed, self._store_trouble, self._store_fatal
+        )
+        self.reader = PageReader(core.reader, self.inbox, self._page_loaded, self._store_fatal)
         self.checkpoints = Checkpoints(core.store, log)
         self.poller = Poller(
             self.environment,
+            self.inbox,
             self.session_log,
             self.writer.commit,
             self.reader.load,
@@ -182,6 +188,7 @@ class Application:
                 await self._serve(nursery, listeners)
                 nursery.cancel_scope.cancel()
         finally:
+            self.logins.shutdown(wait=False, cancel_futures=True)
             self.checkpoints.stop()
             self.reader.stop()
             self.writer.stop()
@@ -291,11 +298,9 @@ class Application:
 
     def _committed(self, number: int) -> None:
         self.broker.batch_committed()
-        self.poller.turn()
 
     def _page_loaded(self, request: PageRequest, entries: list[StoredEntry]) -> None:
         self.broker.page_loaded(request, entries)
-        self.poller.turn()
 
     def _store_trouble(self, error: StoreError | None) -> None:
         """A commit failed and is tried again: block publishers until it works."""
@@ -315,12 +320,13 @@ class Application:
     # Logins
 
     def _check_login(self, connection: Connection, attempt: Attempt) -> None:
-        self.nursery.start_soon(self._login, connection, attempt)
+        def check() -> None:
+            self.inbox.call(self._login_checked, connection, attempt, attempt.check())
 
-    async def _login(self, connection: Connection, attempt: Attempt) -> None:
-        passed = await trio.to_thread.run_sync(attempt.check, limiter=self.login_limiter)
+        self.logins.submit(check)
+
+    def _login_checked(self, connection: Connection, attempt: Attempt, passed: bool) -> None:
         connection.handshake.login_checked(connection, attempt, passed)
-        self.poller.turn()
 
     # Watching
 

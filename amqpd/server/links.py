@@ -38,6 +38,9 @@ class LinkLog(Protocol):
     def rejected(self, peer: str, host: str, reason: str) -> None:
         """A socket was closed before it got through to AMQP."""
 
+    def broke(self, link: Link, error: BaseException) -> None:
+        """A fault of ours: the link is cut."""
+
 
 class Tls:
     """The TLS layer of one link, over memory buffers."""

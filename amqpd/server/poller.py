@@ -5,8 +5,12 @@ that has input is read once, then one turn runs for all of them, then every outb
 by all connections that had something to say, an idle connection costs neither a task nor a wake-up, and no
 connection is read more often than the others.
 
-What comes from elsewhere (a committed batch, a page, a password that was checked, a deadline) is handed in through
-``turn``, which does the same without reading.
+What other threads have to say (a committed batch, a page, a password that was checked) comes through the inbox, whose
+descriptor lies in the same set. A deadline or a command is handed in through ``turn``, which does the same without
+reading.
+
+While there is work the next input is not waited for in trio but in the set itself, for a millisecond at a time: on a
+busy broker a way through trio's scheduler for each message would cost more than the message.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from amqpd.broker.timers import Timer
+from amqpd.server.inbox import Inbox
 from amqpd.server.links import Link, LinkLog, address_text
 from amqpd.session.environment import Environment
 
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 EVENTS_MAX = 512
 ACCEPTS_MAX = 64  # of one listener at a time
 ROUNDS_MAX = 16  # rounds before other tasks run
+POLL_SECONDS = 0.001
 NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 REST_MS = 200
 
@@ -66,6 +72,7 @@ class Poller:
     def __init__(
         self,
         environment: Environment,
+        inbox: Inbox,
         log: LinkLog,
         commit: Callable[[Batch], None],
         load: Callable[[PageRequest], None],
@@ -76,6 +83,7 @@ class Poller:
     ) -> None:
         self.environment = environment
         self.broker = environment.broker
+        self.inbox = inbox
         self.log = log
         self.commit = commit
         self.load = load
@@ -85,6 +93,7 @@ class Poller:
         self.layer_timeout_ms = layer_timeout_ms
         self.rest_timer = RestTimer(self)
         self.epoll = select.epoll()
+        self.epoll.register(inbox.fd, select.EPOLLIN)
         self.links: dict[int, Link] = {}
         self.listeners: dict[int, Listener] = {}
         self.numbers = 0
@@ -104,8 +113,9 @@ class Poller:
             else:
                 await trio.lowlevel.wait_readable(self.epoll.fileno())
             for _ in range(ROUNDS_MAX):
-                events = self.epoll.poll(0, EVENTS_MAX)
-                if not events and not self._pending():
+                pending = self._pending()
+                events = self.epoll.poll(0 if pending else POLL_SECONDS, EVENTS_MAX)
+                if not events and not pending:
                     break
                 self._handle(events)
 
@@ -130,12 +140,19 @@ class Poller:
         for fd, mask in events:
             link = self.links.get(fd)
             if link is None:
-                self._accept(fd)
+                if fd == self.inbox.fd:
+                    self.inbox.make_calls()
+                else:
+                    self._accept(fd)
                 continue
-            if mask & select.EPOLLOUT:
-                link.push()
-            if mask & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and not link.closed:
-                link.readable()
+            try:
+                if mask & select.EPOLLOUT:
+                    link.push()
+                if mask & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and not link.closed:
+                    link.readable()
+            except Exception as error:  # a fault of ours in one link must not end the others
+                self.log.broke(link, error)
+                link.lost("internal error")
         self._turn()
 
     def turn(self) -> None:

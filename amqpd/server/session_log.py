@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amqpd.server.links import Link
 from amqpd.server.logs import ConnectionLog, Log
 from amqpd.session.connection import Connection
 
@@ -23,6 +24,9 @@ class ConnectionLogs:
 
     def rejected(self, peer: str, host: str, reason: str) -> None:
         ConnectionLog(self._log, peer, host).cut(reason)
+
+    def broke(self, link: Link, error: BaseException) -> None:
+        self._log.exception(f"internal error on {link.peer} -> {link.host}", error)
 
     def opened(self, connection: Connection) -> None:
         self._of(connection).opened(connection.user.name, connection.vhost_name(), connection.client_name)

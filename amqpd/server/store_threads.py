@@ -1,6 +1,6 @@
 """The store's threads: one that commits batches, one that reads pages, one that checkpoints.
 
-A thread never touches the broker: it hands results to the trio thread through the token. A store that fails is tried
+A thread never touches the broker: it hands results to the trio thread through the inbox. A store that fails is tried
 again until it works; what is final (fenced, corrupt) ends the broker.
 """
 
@@ -10,10 +10,9 @@ import queue
 import threading
 from collections.abc import Callable
 
-import trio
-
 from amqpd.broker.batch import Batch, StoredEntry
 from amqpd.broker.shard import PageRequest
+from amqpd.server.inbox import Inbox
 from amqpd.server.logs import Log
 from amqpd.store.contract import (
     Store,
@@ -34,12 +33,13 @@ class StoreWriter:
     """Commits one batch at a time.
 
     ``committed(number)``, ``trouble(error)`` (an error that is tried again, None when it is over) and
-    ``fatal(error)`` are called on the trio thread.
+    ``fatal(error)`` are called through ``inbox``, on the trio thread.
     """
 
     def __init__(
         self,
         store: Store,
+        inbox: Inbox,
         committed: Callable[[int], None],
         trouble: Callable[[StoreError | None], None],
         fatal: Callable[[BaseException], None],
@@ -48,7 +48,7 @@ class StoreWriter:
         self._committed = committed
         self._trouble = trouble
         self._fatal = fatal
-        self._token = trio.lowlevel.current_trio_token()
+        self._call = inbox.call
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="amqpd-store-writer", daemon=True)
@@ -70,11 +70,11 @@ class StoreWriter:
             try:
                 done = self._commit(batch)
             except BaseException as error:  # whatever it is, nothing can be confirmed any more
-                self._tell(self._fatal, error)
+                self._call(self._fatal, error)
                 return
             if not done:
                 return
-            self._tell(self._committed, batch.number)
+            self._call(self._committed, batch.number)
 
     def _commit(self, batch: Batch) -> bool:
         """True once the batch is on disk; False when stopped before. Raises what is final."""
@@ -84,21 +84,21 @@ class StoreWriter:
                 self._store.commit(batch)
                 break
             except StoreUncertain as error:
-                self._tell(self._trouble, error)
+                self._call(self._trouble, error)
                 failing = True
                 if self._resumed() == batch.number:
                     break
             except StoreUnavailable as error:
-                self._tell(self._trouble, error)
+                self._call(self._trouble, error)
                 failing = True
                 self._resumed()
             except StoreFull as error:
-                self._tell(self._trouble, error)
+                self._call(self._trouble, error)
                 failing = True
             if self._stopping.wait(RETRY_SECONDS):
                 return False
         if failing:
-            self._tell(self._trouble, None)
+            self._call(self._trouble, None)
         return True
 
     def _resumed(self) -> int:
@@ -108,26 +108,21 @@ class StoreWriter:
         except (StoreUnavailable, StoreUncertain, StoreFull):
             return -1
 
-    def _tell(self, function: Callable[..., None], value: object) -> None:
-        try:
-            self._token.run_sync_soon(function, value)
-        except trio.RunFinishedError:
-            self._stopping.set()
-
 
 class PageReader:
-    """Reads pages for queues; ``loaded(request, entries)`` and ``fatal(error)`` are called on the trio thread."""
+    """Reads pages for queues; ``loaded(request, entries)`` and ``fatal(error)`` are called through ``inbox``."""
 
     def __init__(
         self,
         reader: StoreReader,
+        inbox: Inbox,
         loaded: Callable[[PageRequest, list[StoredEntry]], None],
         fatal: Callable[[BaseException], None],
     ) -> None:
         self._reader = reader
         self._loaded = loaded
         self._fatal = fatal
-        self._token = trio.lowlevel.current_trio_token()
+        self._call = inbox.call
         self._requests: queue.SimpleQueue[PageRequest | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="amqpd-store-reader", daemon=True)
@@ -148,10 +143,10 @@ class PageReader:
             try:
                 entries = self._load(request)
             except BaseException as error:
-                self._tell(self._fatal, error)
+                self._call(self._fatal, error)
                 return
             if entries is not None:
-                self._tell(self._loaded, request, entries)
+                self._call(self._loaded, request, entries)
 
     def _load(self, request: PageRequest) -> list[StoredEntry] | None:
         """The page; tried again while the store does not answer, None when stopped."""
@@ -163,12 +158,6 @@ class PageReader:
             except (StoreUnavailable, StoreUncertain, StoreFull):
                 if self._stopping.wait(RETRY_SECONDS):
                     return None
-
-    def _tell(self, function: Callable[..., None], *values: object) -> None:
-        try:
-            self._token.run_sync_soon(function, *values)
-        except trio.RunFinishedError:
-            self._stopping.set()
 
 
 class Checkpoints:

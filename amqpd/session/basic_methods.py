@@ -170,7 +170,7 @@ def basic_recover(channel: Channel, arguments: ArgumentReader) -> None:
 
 
 def basic_cancel_ok(channel: Channel, arguments: ArgumentReader) -> None:
-    """The answer to our basic.cancel; nothing depends on it. RabbitMQ 3.10.8 takes it for an invalid command."""
+    """The answer to our basic.cancel; nothing depends on it. (An invalid command to RabbitMQ 3.10.8.)"""
     arguments.shortstr()
     arguments.end()
 

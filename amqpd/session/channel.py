@@ -136,7 +136,8 @@ class Channel(ChannelPort):
             self.routes.clear()
             self.last_arguments = b""
             self.routes_revision = self.revision.value
-        if arguments != self.last_arguments:
+        # No arguments at all are refused in there; here they would look like those of the last publish.
+        if start == end or arguments != self.last_arguments:
             route = self.routes.get(arguments)
             if route is None:
                 route = self._find_route(arguments)
@@ -416,11 +417,11 @@ class Channel(ChannelPort):
         if multiple:
             entries = self.unacked.take_up_to(tag)
             if entries is None:
-                raise PreconditionFailed(f"unknown delivery tag {tag}", method)
+                raise _unknown_tag(tag, method)
         else:
             entry = self.unacked.take(tag)
             if entry is None:
-                raise PreconditionFailed(f"unknown delivery tag {tag}", method)
+                raise _unknown_tag(tag, method)
             if acked and self.transaction is None:
                 entry.queue.settle(entry)
                 self._credit(entry)
@@ -556,6 +557,10 @@ class Channel(ChannelPort):
             self.reply_queue.dispose()
         self.pieces = []
         self.routes.clear()
+
+
+def _unknown_tag(tag: i64, method: int) -> PreconditionFailed:
+    return PreconditionFailed(f"unknown delivery tag {int(tag) & 0xFFFFFFFFFFFFFFFF}", method)
 
 
 _NO_HEADER: Final = header_from_properties(b"\x00\x00", 0)

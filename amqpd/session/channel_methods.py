@@ -41,7 +41,7 @@ def channel_flow(channel: Channel, arguments: ArgumentReader) -> None:
 
 
 def access_request(channel: Channel, arguments: ArgumentReader) -> None:
-    """Tickets are gone since 0-9-1; RabbitMQ still gives ticket 1 to a client that asks for one (3.10.8, seen)."""
+    """Tickets are gone since 0-9-1; RabbitMQ still gives ticket 1 to a client that asks (3.10.8, seen)."""
     arguments.shortstr()
     arguments.octet()
     arguments.end()

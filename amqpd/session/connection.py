@@ -67,8 +67,8 @@ RUNNING: Final = 1
 CLOSING: Final = 2  # connection.close was sent
 CLOSED: Final = 3  # nothing more to say: the edge flushes and closes the socket
 
-# How long a peer may take to answer connection.close (less where its heartbeat is shorter), and how long one is kept
-# that sent no frames or is not let in.
+# How long a peer may take to answer connection.close (less where its heartbeat is shorter), and how long one is
+# kept that sent no frames or is not let in.
 CLOSE_OK_TIMEOUT_MS: Final = 30_000
 CLOSE_TIMEOUT_MS: Final = 3000
 # After these a peer gets the shorter time: what it sends cannot be read, or it is wanted gone.

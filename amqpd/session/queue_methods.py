@@ -68,7 +68,7 @@ def _declare(
     elif name.startswith(REPLY_TO_NAME):
         raise NotFound(f"no queue '{name}' in vhost '{vhost.name}'")
     elif name.startswith(RESERVED_PREFIX):
-        # Whether the queue exists or not (RabbitMQ 3.10.8, seen): only a passive declare reaches a server-named one.
+        # Whether the queue exists or not (RabbitMQ 3.10.8, seen): a server-named one is declared passively.
         raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
     channel.check_permission(CONFIGURE, "queue", name, QUEUE_DECLARE)
     owner = connection if exclusive else None

@@ -31,7 +31,7 @@ class AmqpError(Exception):
 
     @property
     def reply_text(self) -> str:
-        """``NAME - explanation``; more than 255 octets of UTF-8 are cut to 252, between characters, and dots."""
+        """``NAME - explanation``; above 255 octets of UTF-8 it is cut to 252, between characters, and dots."""
         # A name may come from octets that are no UTF-8 (CC headers): what cannot be encoded is shown as "?".
         full = f"{REPLY_NAMES[self.code]} - {self.text}".encode("utf-8", "replace")
         if len(full) <= REPLY_TEXT_MAX:

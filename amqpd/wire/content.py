@@ -64,7 +64,7 @@ class ContentHeader:
     """
 
     def __init__(self, payload: bytes) -> None:
-        """Raises FrameError (501) when the property list or its header table does not decode to its very end."""
+        """Raises FrameError (501) when the property list or its table does not decode to its end."""
         self.payload: bytes = payload
         self.body_size: i64 = read_i64_be(payload, 4)
         self.persistent: bool = False
@@ -168,7 +168,7 @@ def _undecodable() -> FrameError:
 def check_fields(payload: bytes, at: i64, end: i64, named: bool, depth: i64) -> None:
     """Walk through a table (``named``) or an array between ``at`` and ``end``: everything must decode.
 
-    A consumer's library may fail on a table that does not; RabbitMQ lets none through either. Nothing is built.
+    A consumer may fail on a table that does not; RabbitMQ lets none through either. Nothing is built.
     Raises FrameError (501).
     """
     if depth > NESTING_MAX:

@@ -56,7 +56,7 @@ class ArgumentReader:
             raise self._undecodable() from None
 
     def end(self) -> None:
-        """All arguments were read. Raises FrameError (501) when octets are left over, before anything is done."""
+        """All arguments were read. Raises FrameError (501) when octets are left over."""
         if self.at != len(self.arguments):
             raise self._undecodable()
 

@@ -1,7 +1,8 @@
 """Field tables, type-preserving: what comes in as an ``I`` goes out as an ``I``.
 
 RabbitMQ forwards tables untouched, so a codec that re-types values (smallest integer, float for double) would
-change what clients see. A value is a ``Field``: its type octet and the Python value. Accepted types are those of
+change what clients see. Names need not be UTF-8 either: odd octets become surrogates and come out as
+they were. A value is a ``Field``: its type octet and the Python value. Accepted types are those of
 RabbitMQ: ``S T b B s u I i d f l L t D F A x V`` (``l`` and ``L`` are both signed 64-bit).
 """
 
@@ -53,7 +54,7 @@ def decode_table(data: bytes) -> Table:
     """Decode the body of a table (without its length). Raises TableError."""
     try:
         return _table(data, 0, len(data), 0)
-    except (struct.error, IndexError, UnicodeDecodeError) as error:
+    except (struct.error, IndexError) as error:
         raise TableError(str(error)) from None
 
 
@@ -65,7 +66,7 @@ def _table(data: bytes, at: int, end: int, depth: int) -> Table:
         name_end = at + 1 + data[at]
         if name_end >= end:
             raise TableError("name runs past the table")
-        name = data[at + 1 : name_end].decode()
+        name = data[at + 1 : name_end].decode("utf-8", "surrogateescape")
         table[name], at = _field(data, name_end, end, depth)
     return table
 
@@ -137,7 +138,7 @@ def encode_table(table: Table) -> bytes:
     """The body of a table, without its length."""
     parts: list[bytes] = []
     for name, field in table.items():
-        octets = name.encode()
+        octets = name.encode("utf-8", "surrogateescape")
         parts.append(bytes((len(octets),)))
         parts.append(octets)
         parts.append(encode_field(field))
@@ -187,10 +188,15 @@ def plain(field: Field) -> object:
         except UnicodeDecodeError:
             return value
     if isinstance(value, dict):
-        return {name: plain(item) for name, item in value.items()}
+        return {_readable(name): plain(item) for name, item in value.items()}
     if isinstance(value, list):
         return [plain(item) for item in value]
     if isinstance(value, tuple):
         scale, number = value
         return number / 10**scale
     return value
+
+
+def _readable(name: str) -> str:
+    """A name that any encoder takes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

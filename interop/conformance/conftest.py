@@ -2,8 +2,7 @@
 
 By default an amqpd is started in a temporary directory. AMQPD_URL (with AMQPD_DATA_DIR for the command line)
 points at a running amqpd; CONFORMANCE_URL points at a RabbitMQ. There the tests marked ``differs`` run too
-and must fail: RabbitMQ 3.10.8 is meant to answer otherwise, and the mark says how. Tests marked ``awaits`` must
-fail on amqpd: they pass on RabbitMQ and need a feature that amqpd does not have yet.
+and must fail: RabbitMQ 3.10.8 is meant to answer otherwise, and the mark says how.
 """
 
 import itertools
@@ -35,16 +34,11 @@ Names = Callable[[str], str]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"differs(how): what RabbitMQ {KNOWN_RABBITMQ} does instead")
-    config.addinivalue_line("markers", "awaits(feature): what amqpd does not have yet")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     url = rabbitmq_url()
     if url is None:
-        for item in items:
-            mark = item.get_closest_marker("awaits")
-            if mark is not None:
-                item.add_marker(pytest.mark.xfail(reason=f"not built yet: {mark.args[0]}", strict=True))
         return
     with Client(target_from_url(url)) as client:
         version = client.greet()["server_properties"]["version"]

@@ -341,6 +341,8 @@ def test_get_takes_from_a_single_active_consumer_queue(channel: Channel, name: N
         ("basic.nack", {"delivery_tag": 99}),
         ("basic.nack", {"delivery_tag": 99, "multiple": True}),
         ("basic.reject", {"delivery_tag": 99}),
+        ("basic.ack", {"delivery_tag": 2**64 - 1}),
+        ("basic.nack", {"delivery_tag": 2**63, "multiple": True}),
         ("basic.ack", {"delivery_tag": 0}),
         ("basic.nack", {"delivery_tag": 0}),
         ("basic.reject", {"delivery_tag": 0}),

@@ -17,10 +17,6 @@ def durable(channel: Channel, name: Names) -> str:
     return str(channel.call("queue.declare", queue=name("q"), durable=True)["queue"])
 
 
-# A full queue is the only one that refuses a publish. The session's side of it (nack, partial completion) is tested
-# with a queue that refuses in tests/session/.
-
-
 def limited(channel: Channel, name: Names, **arguments: Any) -> str:
     """A queue of at most one message that rejects more."""
     limits = {"x-max-length": 1, "x-overflow": "reject-publish", **arguments}

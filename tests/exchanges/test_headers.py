@@ -76,7 +76,8 @@ def expected(arguments: Table, headers: Table) -> bool:
     if mode in ("all", "any"):
         wanted = {name: field for name, field in wanted.items() if not name.startswith("x-")}
     met = [
-        name in headers and (field.kind == "V" or equal(field, headers[name])) for name, field in wanted.items()
+        name in headers and (field.kind == "V" or equal(field, headers[name]))
+        for name, field in wanted.items()
     ]
     return all(met) if mode.startswith("all") else any(met)
 
@@ -148,7 +149,11 @@ def test_an_unknown_mode_is_refused(mode: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "shown"),
-    [(Field("I", 1), "signedint (value 1)"), (Field("t", True), "bool (value true)"), (Field("V", None), "void")],
+    [
+        (Field("I", 1), "signedint (value 1)"),
+        (Field("t", True), "bool (value true)"),
+        (Field("V", None), "void"),
+    ],
 )
 def test_a_mode_that_is_no_text_is_refused(field: Field, shown: str) -> None:
     with pytest.raises(PreconditionFailed) as raised:

@@ -85,7 +85,7 @@ def test_an_exchange_declared_later_is_found_and_one_deleted_is_not(client: Link
 
 
 def test_it_counts_at_exchanges_on_the_way(client: LinkedClient) -> None:
-    """A binding to an exchange that routes nowhere matched all the same; that exchange's alternate takes over."""
+    """A binding to an exchange that routes nowhere matched; that exchange's alternate takes over."""
     declare(client, "entry", "unused", kind="fanout")
     declare(client, "unused", kind="fanout")
     declare(client, "inner", "rest")

@@ -98,7 +98,7 @@ def queues(client: LinkedClient, *names: str) -> None:
 
 def got(client: LinkedClient, queue: str) -> list[dict[str, Any]]:
     """Headers of everything in ``queue``."""
-    found = []
+    found: list[dict[str, Any]] = []
     while True:
         client.send("basic.get", queue=queue, no_ack=True)
         (came,) = client.received()
@@ -145,7 +145,9 @@ def test_a_refused_topic_that_is_no_utf8_is_answered() -> None:
     client.publish("amq.topic", "a", b"x", properties)
     close = client.expect("channel.close")
     assert close.values["reply_code"] == 403
-    assert close.values["reply_text"].startswith("ACCESS_REFUSED - access to topic 'b?' in exchange 'amq.topic'")
+    assert close.values["reply_text"].startswith(
+        "ACCESS_REFUSED - access to topic 'b?' in exchange 'amq.topic'"
+    )
 
 
 def test_a_wrong_type_closes_the_channel() -> None:

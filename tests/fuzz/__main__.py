@@ -2,9 +2,9 @@
 
     python -m tests.fuzz [--seconds 60] [--seed N] [--directory var/fuzz] [--replay FILE] [--no-atheris]
 
-With atheris installed it is guided by coverage (pure form only) and keeps its corpus in the directory; without
-it sessions are mutated by chance, starting from the seed. What fails is written to the directory as a file for
-``--replay``.
+With atheris installed it is guided by coverage (pure form only) and keeps its corpus in the directory;
+without it sessions are mutated by chance, starting from the seed. What fails is written to the directory as
+a file for ``--replay``.
 """
 
 from __future__ import annotations

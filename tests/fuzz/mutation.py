@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 
 from interop.conformance.codec import METHODS
 
@@ -27,7 +28,7 @@ def pieces(stream: bytes, chance: random.Random) -> list[bytes]:
         at = chance.randrange(len(stream) + 1)
         cuts |= set(range(at, min(at + 40, len(stream))))
     places = [0, *sorted(cuts), len(stream)]
-    return [stream[start:end] for start, end in zip(places, places[1:], strict=False) if end > start]
+    return [stream[start:end] for start, end in pairwise(places) if end > start]
 
 
 def frames_of(session: bytes) -> list[bytes]:
@@ -89,7 +90,7 @@ def _frames(session: bytes, others: list[bytes], chance: random.Random) -> bytes
 
 
 def _frame(session: bytes, others: list[bytes], chance: random.Random) -> bytes:
-    """A frame of another kind, on another channel, with another method, or with other content; its size fits."""
+    """A frame of another kind, on another channel, with another method or other content; its size fits."""
     found = frames_of(session)
     at = chance.randrange(len(found))
     frame = found[at]
@@ -106,7 +107,9 @@ def _frame(session: bytes, others: list[bytes], chance: random.Random) -> bytes:
     elif change == 3:
         payload = _flip(payload, others, chance)
     else:
-        payload = _drop(payload, others, chance) if chance.random() < 0.5 else _insert(payload, others, chance)
+        payload = (
+            _drop(payload, others, chance) if chance.random() < 0.5 else _insert(payload, others, chance)
+        )
     found[at] = struct.pack(">BHI", kind, channel, len(payload)) + payload + b"\xce"
     return b"".join(found)
 

@@ -23,7 +23,7 @@ import random
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from pamqp import commands
 
@@ -49,8 +49,15 @@ class QueueModel:
     delivered: set[bytes] = field(default_factory=set)
     acked: set[bytes] = field(default_factory=set)
     committed: set[bytes] = field(default_factory=set)  # acked or purged, for sure
-    # Purges that may have been lost: each is done as a whole or not at all.
-    open_purges: list[frozenset[bytes]] = field(default_factory=list)
+    # Each is done as a whole or not at all.
+    purges: list[frozenset[bytes]] = field(default_factory=list)
+
+
+class Known(NamedTuple):
+    """Confirmed and committed bodies by queue, and the queues that come and go."""
+
+    queues: dict[str, tuple[set[bytes], set[bytes]]]
+    temporary: dict[str, int]
 
 
 @dataclass
@@ -58,9 +65,28 @@ class Model:
     queues: dict[str, QueueModel] = field(default_factory=lambda: {name: QueueModel() for name in QUEUES})
     # Queues that come and go, and how many messages they hold at least; -1 must be gone, not in here: either.
     temporary: dict[str, int] = field(default_factory=dict)
-    # Transactions that may have been lost: what they took from one queue and put into the next.
-    open_transactions: list[tuple[frozenset[bytes], frozenset[bytes]]] = field(default_factory=list)
+    # What each took from one queue and put into the next: both happened or neither.
+    transactions: list[tuple[frozenset[bytes], frozenset[bytes]]] = field(default_factory=list)
     faults: list[BaseException] = field(default_factory=list)
+
+    def known(self) -> Known:
+        """What clients have been told up to now. May be called while the load runs."""
+        return Known(
+            {name: (set(queue.confirmed), set(queue.committed)) for name, queue in self.queues.items()},
+            dict(self.temporary),
+        )
+
+    def rely_on(self, known: Known) -> None:
+        """Take back what clients were told after ``known`` was made."""
+        for name, (confirmed, committed) in known.queues.items():
+            queue = self.queues[name]
+            queue.confirmed, queue.committed = confirmed, committed
+        for name, count in list(self.temporary.items()):
+            before = known.temporary.get(name)
+            if before is None or (count == -1 and before >= 0):
+                del self.temporary[name]
+            else:
+                self.temporary[name] = before
 
     def counts(self) -> dict[str, int]:
         queues = self.queues.values()
@@ -242,10 +268,9 @@ class Load:
                 continue
             source.acked.update(taken.values())
             whole = (frozenset(taken.values()), frozenset(moved))
-            self.model.open_transactions.append(whole)
+            self.model.transactions.append(whole)
             client.send(commands.Tx.Commit(), 2)
             client.wait(commands.Tx.CommitOk)
-            self.model.open_transactions.remove(whole)
             source.committed.update(taken.values())
             target.confirmed.update(moved)
             taken = {}
@@ -277,7 +302,7 @@ class Load:
             if chance.random() < 0.5:
                 continue
             purge = frozenset(there)
-            queue.open_purges.append(purge)
+            queue.purges.append(purge)
             assert client.purge(PURGED) == len(there)
             body = self._body(PURGED, number, chance)
             number += 1
@@ -285,7 +310,6 @@ class Load:
             client.put(PURGED, body)
             queue.confirmed.add(body)
             queue.committed.update(purge)
-            queue.open_purges.remove(purge)
             there = {body}
 
     def _come_and_go(self, client: Client, chance: random.Random) -> None:
@@ -376,7 +400,7 @@ def check(port: int, model: Model, keep: bool) -> None:
             found = {name: [] for name in QUEUES}
         # Closing puts back what was not acked.
         client.close()
-    model.open_transactions.clear()
+    model.transactions.clear()
     for name in QUEUES:
         bodies = [message.body for message in found[name]]
         model.queues[name] = QueueModel(dict.fromkeys(bodies), set(bodies), set(bodies))
@@ -403,10 +427,10 @@ def _check_queue(name: str, queue: QueueModel, found: list[Message]) -> None:
     assert not strange, f"{name}: nobody sent {shown(strange)}"
     back = there & queue.committed
     assert not back, f"{name}: came back after a committed ack or purge: {shown(back)}"
-    may_be_gone = queue.acked.union(queue.committed, *queue.open_purges)
+    may_be_gone = queue.acked.union(queue.committed, *queue.purges)
     lost = queue.confirmed - may_be_gone - there
     assert not lost, f"{name}: confirmed and lost: {shown(lost)}"
-    for purge in queue.open_purges:
+    for purge in queue.purges:
         left = purge & there
         assert not left or left == purge - queue.committed, f"{name}: half a purge was done"
     last: dict[bytes, int] = {}
@@ -422,7 +446,7 @@ def _check_queue(name: str, queue: QueueModel, found: list[Message]) -> None:
 
 def _check_transactions(model: Model, found: dict[str, list[Message]]) -> None:
     source, target = ({message.body for message in found[name]} for name in DIRECT)
-    for taken, moved in model.open_transactions:
+    for taken, moved in model.transactions:
         there = moved & target
         assert not there or there == moved, f"half a transaction: {shown(moved - there)} missing"
         assert not there or not taken & source, (

@@ -4,6 +4,10 @@ The data lies on an ext4 filesystem in a loop device, which is shut down without
 then the broker is killed, the filesystem mounted again (which replays its journal) and the broker started.
 Everything that was confirmed must be there, as after kill -9 (see ``load``). Needs root.
 
+What counts is what clients were told before the cut, and what was sent after it must never be confirmed. In
+between lies the one commit under way: Linux (6.18, seen with a program of ten lines) may let an fdatasync that is
+caught by this shutdown return without an error though its block was lost. In a real power cut nobody hears of it.
+
 ``AMQPD_CRASH_ROUNDS`` sets how often (30), ``AMQPD_CRASH_SEED`` repeats the choices of a run.
 """
 
@@ -45,11 +49,16 @@ def test_what_was_confirmed_survives_a_power_cut(
             load = Load(broker.port, model, number, chance)
             load.start()
             time.sleep(chance.uniform(0.0, 0.5))
+            known = model.known()
             disk.cut_power()
-            # For a moment the broker lives on without its disk; it must not confirm anything now.
+            sent = {name: set(queue.sent) for name, queue in model.queues.items()}
+            # For a moment the broker lives on without its disk.
             time.sleep(chance.choice((0.0, 0.05, 0.2)))
             broker.kill()
             load.join()
+            for name, queue in model.queues.items():
+                assert queue.confirmed <= sent[name], f"{name}: confirmed without a disk"
+            model.rely_on(known)
             promises = {key: promises.get(key, 0) + count for key, count in model.counts().items()}
             disk.unmount()
             disk.mount()

@@ -198,7 +198,9 @@ def test_return_comes_before_the_confirm(client: LinkedClient) -> None:
     assert _answer(confirmed) == ("basic.ack", 1, False)
 
 
-def test_publish_a_queue_refuses_is_nacked_though_another_took_it(linked: Linked, client: LinkedClient) -> None:
+def test_publish_a_queue_refuses_is_nacked_though_another_took_it(
+    linked: Linked, client: LinkedClient
+) -> None:
     with_full_queues(linked)
     for queue in ("full", "q"):
         client.call("queue.declare", queue=queue)

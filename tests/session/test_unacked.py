@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from amqpd.broker.journal import Journal
 from amqpd.broker.message import Address, Entry, Message
 from amqpd.broker.queue import Queue
-from amqpd.broker.journal import Journal
 from amqpd.broker.shard import Shard
 from amqpd.session.unacked import STALE_MAX, Unacked
 from amqpd.wire.content import header_from_properties

@@ -137,6 +137,7 @@ class Snapshot(NamedTuple):
     """
 
     queues: tuple[StoredQueue, ...]
+    exchanges: frozenset[str]
     bindings: frozenset[tuple[str, str]]
     live: frozenset[tuple[int, bytes]]
 
@@ -298,7 +299,10 @@ class Model:
         live = frozenset(
             (queue.identity, copy.body) for queue in self.queues.values() for copy in queue.copies()
         )
-        return Snapshot(queues, bindings, live)
+        exchanges = frozenset(
+            name for name, (durable, _) in self.exchanges.items() if durable and not name.startswith("amq.")
+        )
+        return Snapshot(queues, exchanges, bindings, live)
 
     def sealed(self, number: int) -> None:
         self.snapshots[number] = self.snapshot()
@@ -307,7 +311,7 @@ class Model:
         """The broker says that the disk holds everything."""
         now, then = self.snapshot(), self.snapshots[committed]
         assert stored_bodies(now) == stored_bodies(then), "something changed, and nothing is written"
-        assert now.bindings == then.bindings
+        assert (now.exchanges, now.bindings) == (then.exchanges, then.bindings)
 
     def restarted(self, last_batch: int, clean: bool) -> None:
         """The broker came back: what it may know is what the store holds."""
@@ -319,6 +323,7 @@ class Model:
             queue.alive = False
         self.queues = {}
         self.exchanges = {"amq.fanout": (True, False)}
+        self.exchanges.update((name, (True, False)) for name in kept.exchanges)
         self.bindings = set(kept.bindings)
         self.cancels = []
         self._turn = []
@@ -379,6 +384,8 @@ def store_holds(reader: StoreReader, expected: Snapshot) -> None:
         if one.kind == "binding"
     }
     assert bindings == expected.bindings
+    exchanges = {str(one.values["name"]) for one in summary.definitions if one.kind == "exchange"}
+    assert exchanges == expected.exchanges
 
 
 def no_orphans(disk: MemoryDisk, expected: Snapshot) -> None:

@@ -10,6 +10,7 @@ from amqpd.spec.arguments import (
     MILLISECONDS_MAX,
     QUEUE_ARGUMENTS,
     TYPE_NAMES,
+    Argument,
     Typed,
     check_equivalent,
     check_equivalent_arguments,
@@ -38,9 +39,8 @@ INTEGER_ARGUMENTS = [row for row in QUEUE_ARGUMENTS.values() if row.kind == "int
 
 
 @pytest.mark.parametrize("row", INTEGER_ARGUMENTS, ids=lambda row: row.name)
-def test_integers_within_their_bounds_are_accepted_in_any_width(row: object) -> None:
-    assert row in INTEGER_ARGUMENTS
-    name, minimum, maximum = row.name, row.minimum, row.maximum  # type: ignore[attr-defined]
+def test_integers_within_their_bounds_are_accepted_in_any_width(row: Argument) -> None:
+    name, minimum, maximum = row.name, row.minimum, row.maximum
     for kind in "bBsuIilL":
         check_queue_arguments({name: (kind, max(minimum, 1))}, "q", "/")
     check_queue_arguments({name: ("I", minimum)}, "q", "/")
@@ -59,7 +59,10 @@ def test_what_is_wrong_with_a_number() -> None:
     assert refusal(x_expires=("I", 0)) == f"invalid arg 'x-expires' {WHERE}: {{value_zero,0}}"
     assert refusal(x_expires=("I", -1)) == f"invalid arg 'x-expires' {WHERE}: {{value_negative,-1}}"
     above = MILLISECONDS_MAX + 1
-    assert refusal(x_message_ttl=("l", above)) == f"invalid arg 'x-message-ttl' {WHERE}: {{value_too_large,{above}}}"
+    assert (
+        refusal(x_message_ttl=("l", above))
+        == f"invalid arg 'x-message-ttl' {WHERE}: {{value_too_large,{above}}}"
+    )
     assert refusal(x_max_priority=("I", 256)) == (
         f"invalid arg 'x-max-priority' {WHERE}: {{max_value_exceeded,256}}"
     )
@@ -69,7 +72,9 @@ def test_texts_out_of_a_list() -> None:
     for value in (b"drop-head", b"reject-publish", b"reject-publish-dlx"):
         accept(x_overflow=("S", value))
     assert refusal(x_overflow=("S", b"explode")) == f"invalid arg 'x-overflow' {WHERE}: invalid_overflow"
-    assert refusal(x_overflow=("I", 1)) == f"invalid arg 'x-overflow' {WHERE}: {{unacceptable_type,signedint}}"
+    assert (
+        refusal(x_overflow=("I", 1)) == f"invalid arg 'x-overflow' {WHERE}: {{unacceptable_type,signedint}}"
+    )
     accept(x_queue_mode=("S", b"lazy"))
     assert "\"unsupported queue mode 'fast'\"" in refusal(x_queue_mode=("S", b"fast"))
 
@@ -80,7 +85,7 @@ def test_dead_letter_arguments() -> None:
         f"invalid arg 'x-dead-letter-routing-key' {WHERE}: routing_key_but_no_dlx_defined"
     )
     assert refusal(x_dead_letter_exchange=("I", 1)) == (
-        f"invalid type 'signedint' for arg 'x-dead-letter-exchange' in queue 'q' in vhost '/'"
+        "invalid type 'signedint' for arg 'x-dead-letter-exchange' in queue 'q' in vhost '/'"
     )
 
 
@@ -117,7 +122,9 @@ def test_text_arguments_of_exchanges() -> None:
     check_is_text("alternate-exchange", ("S", b"x"), "exchange", "e", "/")
     with pytest.raises(PreconditionFailed) as raised:
         check_is_text("alternate-exchange", ("t", True), "exchange", "e", "/")
-    assert raised.value.text == "invalid type 'bool' for arg 'alternate-exchange' in exchange 'e' in vhost '/'"
+    assert (
+        raised.value.text == "invalid type 'bool' for arg 'alternate-exchange' in exchange 'e' in vhost '/'"
+    )
 
 
 # Declaring again.

@@ -1,4 +1,4 @@
-"""Constants: against pamqp's copy of the specification. Methods are compared in tests/wire/test_methods.py."""
+"""Constants: against pamqp's copy of the specification (methods: tests/wire/test_methods.py)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def test_frame_types_and_the_end_octet() -> None:
     assert constants.FRAME_END == pamqp.constants.FRAME_END
     assert constants.FRAME_MIN_SIZE == pamqp.constants.FRAME_MIN_SIZE
     version = bytes(pamqp.constants.VERSION)
-    assert constants.PROTOCOL_HEADER == b"AMQP\0" + version
+    assert b"AMQP\0" + version == constants.PROTOCOL_HEADER
 
 
 def test_reply_names_are_the_specifications() -> None:
     for code, error in pamqp.exceptions.CLASS_MAPPING.items():
-        assert constants.REPLY_NAMES[code] == error.name.replace("-", "_")
+        name: str = vars(error)["name"]
+        assert constants.REPLY_NAMES[code] == name.replace("-", "_")
 
 
 def test_property_flags_are_the_specifications() -> None:

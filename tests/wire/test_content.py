@@ -18,7 +18,7 @@ from amqpd.wire.content import (
     with_headers,
     with_reply_to,
 )
-from amqpd.wire.table import Field, Table, encode_table, longstr
+from amqpd.wire.table import Field, Table, TableError, decode_table, encode_table, longstr
 from tests.wire.strategies import same_table, tables
 
 TABLE: Table = {"a": Field("l", 1), "raw": Field("S", b"\xff\xfe"), "far": Field("T", 1 << 60)}
@@ -67,7 +67,10 @@ def test_every_combination_of_properties_is_read() -> None:
         assert header.user_id == (b"guest" if flags & constants.FLAG_USER_ID else None)
         assert header.headers == (encode_table(TABLE) if flags & constants.FLAG_HEADERS else None)
         concerned = (
-            constants.FLAG_HEADERS | constants.FLAG_REPLY_TO | constants.FLAG_EXPIRATION | constants.FLAG_USER_ID
+            constants.FLAG_HEADERS
+            | constants.FLAG_REPLY_TO
+            | constants.FLAG_EXPIRATION
+            | constants.FLAG_USER_ID
         )
         assert header.checked == bool(flags & concerned)
 
@@ -102,7 +105,7 @@ def assembled(properties: dict[int, bytes]) -> bytes:
 
 
 def test_properties_lie_where_the_offset_says() -> None:
-    for flags in ALL_FLAGS[::37] + [0xFFFC]:
+    for flags in [*ALL_FLAGS[::37], 0xFFFC]:
         octets = payload(flags)
         at = 14
         for flag, piece in PROPERTIES:
@@ -112,12 +115,11 @@ def test_properties_lie_where_the_offset_says() -> None:
 
 
 def test_a_header_cut_short_anywhere_is_refused() -> None:
-    for flags in ALL_FLAGS[1::61] + [0xFFFC]:
+    for flags in [*ALL_FLAGS[1::61], 0xFFFC]:
         octets = payload(flags)
         for end in range(14, len(octets)):
-            with pytest.raises(FrameError, match="cut short") as raised:
+            with pytest.raises(FrameError, match="cannot decode the property list"):
                 ContentHeader(octets[:end])
-            assert raised.value.method == 0
 
 
 def test_continued_flags_are_refused() -> None:
@@ -137,13 +139,40 @@ def test_garbage_raises_frame_error_and_nothing_else(garbage: bytes) -> None:
 
 
 @given(st.binary(max_size=20))
-def test_a_malformed_header_table_is_refused_when_it_is_read(octets: bytes) -> None:
-    header = header_from_properties(
-        struct.pack(">HI", constants.FLAG_HEADERS, len(octets) + 1) + octets + b"\x01", 0
-    )
-    with pytest.raises(FrameError, match="cannot decode header table") as raised:
-        header.table()
-    assert raised.value.method == 0
+def test_a_malformed_header_table_is_refused_at_once(octets: bytes) -> None:
+    properties = struct.pack(">HI", constants.FLAG_HEADERS, len(octets) + 1) + octets + b"\x01"
+    with pytest.raises(FrameError, match="cannot decode the property list"):
+        header_from_properties(properties, 0)
+
+
+def test_octets_behind_the_property_list_are_refused() -> None:
+    for flags in [*ALL_FLAGS[1::61], 0, 0xFFFC]:
+        with pytest.raises(FrameError, match="cannot decode the property list"):
+            ContentHeader(payload(flags) + b"x")
+
+
+@given(tables, st.data())
+def test_a_table_that_is_walked_is_a_table_that_decodes(table: Table, data: st.DataObject) -> None:
+    octets = bytearray(encode_table(table) + b"\x01kV")
+    octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
+    properties = struct.pack(">HI", constants.FLAG_HEADERS, len(octets)) + bytes(octets)
+    fault = decoding_fault(bytes(octets))
+    if "utf-8" in fault:
+        return  # names are looked at where they are needed; this says nothing of the rest
+    if fault:
+        with pytest.raises(FrameError):
+            header_from_properties(properties, 0)
+    else:
+        assert header_from_properties(properties, 0).headers == octets
+
+
+def decoding_fault(octets: bytes) -> str:
+    """What is wrong with the body of a table; empty when nothing is."""
+    try:
+        decode_table(octets)
+    except TableError as error:
+        return str(error)
+    return ""
 
 
 @given(tables, st.integers(0, (1 << 62)))
@@ -156,7 +185,9 @@ def test_a_header_table_reads_back(table: Table, body_size: int) -> None:
     assert stored.payload == header.payload
 
 
-@pytest.mark.parametrize(("octet", "persistent"), [(0, False), (1, False), (2, True), (3, False), (255, False)])
+@pytest.mark.parametrize(
+    ("octet", "persistent"), [(0, False), (1, False), (2, True), (3, False), (255, False)]
+)
 def test_only_delivery_mode_2_is_persistent(octet: int, persistent: bool) -> None:
     header = header_from_properties(struct.pack(">HB", constants.FLAG_DELIVERY_MODE, octet), 0)
     assert header.persistent is persistent
@@ -177,7 +208,9 @@ TEXTS = st.text(min_size=1, max_size=60)
         optional={
             "content_type": TEXTS,
             "content_encoding": TEXTS,
-            "headers": st.dictionaries(st.text("abc", min_size=1, max_size=5), st.booleans() | TEXTS, max_size=4),
+            "headers": st.dictionaries(
+                st.text("abc", min_size=1, max_size=5), st.booleans() | TEXTS, max_size=4
+            ),
             "delivery_mode": st.sampled_from((1, 2)),
             "priority": st.integers(0, 255),
             "correlation_id": TEXTS,

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from amqpd.wire.basic import address
 from amqpd.wire.content import header_from_properties
+from amqpd.wire.frames import FrameReader
 from amqpd.wire.outbox import WRITER_KEPT_MAX, Outbox, signed
-from tests.wire.test_frames import Frame, FrameReader, take_all
+from tests.wire.test_frames import Frame, take_all
 
 CHANNELS = st.integers(0, 65535)
 TAGS = st.integers(0, (1 << 63) - 1)

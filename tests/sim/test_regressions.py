@@ -1,0 +1,182 @@
+"""Faults the simulation found, or would have: each as its shortest steps."""
+
+from __future__ import annotations
+
+from amqpd.store.memory import MemoryDisk, MemoryStore
+from tests.support.linked import Linked, LinkedClient, method, publication
+
+PERSISTENT = {"delivery_mode": 2}
+BIG = b"." * 300
+
+
+def small_windows(disk: MemoryDisk | None = None) -> Linked:
+    """A broker whose queues page out after two messages."""
+    linked = Linked(MemoryStore(disk))
+    shard = linked.broker.shard
+    shard.window_bytes_min = shard.window_bytes_max = 1000
+    shard.page_messages, shard.page_bytes, shard.page_low = 3, 700, 900
+    return linked
+
+
+def declared(client: LinkedClient, name: str, **values: bool) -> str:
+    client.send("queue.declare", queue=name, **values)
+    client.linked.commit()
+    client.expect("queue.declare-ok")
+    return name
+
+
+def fill(client: LinkedClient, name: str, count: int = 8) -> None:
+    """More than fits in memory, on disk as far as it goes there."""
+    for _ in range(count):
+        client.publish("", name, BIG)
+    client.linked.commit()
+
+
+def test_a_queue_declared_between_a_publish_and_its_content_gets_the_message() -> None:
+    linked = Linked()
+    client = linked.client(channels=2)
+    frames = publication("", "late", b"content")
+    client.feed(frames[:-9])
+    client.call("queue.declare", on=2, queue="late")
+    client.feed(frames[-9:])
+    assert client.call("queue.declare", on=2, queue="late", passive=True)["message_count"] == 1
+
+
+def test_a_queue_deleted_between_a_publish_and_its_content_leaves_nothing_behind() -> None:
+    linked = Linked()
+    client = linked.client(channels=2)
+    client.call("queue.declare", on=2, queue="gone")
+    frames = publication("", "gone", b"content", mandatory=True)
+    client.feed(frames[:-9])
+    client.call("queue.delete", on=2, queue="gone")
+    client.feed(frames[-9:])
+    assert client.expect("basic.return").body == b"content"
+    assert linked.broker.shard.window_bytes == 0
+
+
+def test_an_exchange_deleted_between_a_publish_and_its_content_closes_the_channel() -> None:
+    linked = Linked()
+    client = linked.client(channels=2)
+    client.call("exchange.declare", on=2, exchange="x", type="fanout")
+    frames = publication("x", "", b"content")
+    client.feed(frames[:-9])
+    client.call("exchange.delete", on=2, exchange="x")
+    client.feed(frames[-9:])
+    assert client.expect("channel.close").values["reply_code"] == 404
+
+
+def test_a_confirm_comes_for_a_publish_after_one_that_was_settled_in_the_same_batch() -> None:
+    linked = Linked()
+    client = linked.client(channels=2)
+    declared(client, "q", durable=True)
+    client.call("confirm.select")
+    client.call("basic.consume", on=2, queue="q", consumer_tag="c", no_ack=True)
+    client.publish("", "q", b"first", PERSISTENT)
+    linked.commit()
+    assert client.names() == ["basic.deliver", "basic.ack"]
+    client.call("basic.cancel", on=2, consumer_tag="c")
+    client.publish("", "q", b"second", PERSISTENT)
+    linked.commit()
+    assert client.expect("basic.ack").values["delivery_tag"] == 2
+
+
+def test_a_get_that_waits_for_a_page_hears_that_the_queue_was_deleted() -> None:
+    linked = small_windows()
+    client = linked.client(channels=1)
+    other = linked.client()
+    client.call("queue.declare", queue="q")
+    fill(client, "q")
+    while client.connection.waiting_get is None:
+        client.send("basic.get", queue="q", no_ack=True)
+    other.call("queue.delete", queue="q")
+    linked.load_pages()
+    assert client.received()[-1].values["reply_code"] == 404
+    assert client.connection.wants_read()
+
+
+def test_a_get_that_waits_for_a_page_hears_that_the_queue_was_purged() -> None:
+    linked = small_windows()
+    client = linked.client(channels=1)
+    other = linked.client()
+    client.call("queue.declare", queue="q")
+    fill(client, "q")
+    while client.connection.waiting_get is None:
+        client.send("basic.get", queue="q", no_ack=True)
+    other.call("queue.purge", queue="q")
+    linked.load_pages()
+    assert client.received()[-1].name == "basic.get-empty"
+
+
+def test_a_deleted_transient_queue_leaves_nothing_of_what_it_paged_out() -> None:
+    """Some of it is ready on disk, some in memory again, some in flight, some in a batch under way."""
+    disk = MemoryDisk()
+    linked = small_windows(disk)
+    client = linked.client()
+    client.call("queue.declare", queue="q")
+    fill(client, "q")
+    client.call("basic.qos", prefetch_count=4)
+    client.call("basic.consume", queue="q", consumer_tag="c")
+    linked.settle()
+    assert client.bodies() == [BIG] * 4
+    client.publish("", "q", BIG)
+    linked.take()
+    assert disk.paged.messages
+    client.call("queue.delete", queue="q")
+    linked.commit()
+    assert not disk.paged.messages
+    assert not disk.paged.flags
+
+
+def test_a_channel_limit_that_is_free_again_wakes_every_consumer_that_waited() -> None:
+    linked = Linked()
+    client = linked.client()
+    for name in ("one", "two"):
+        client.call("queue.declare", queue=name)
+    client.call("basic.qos", prefetch_count=1, global_=True)
+    client.call("basic.consume", queue="one", consumer_tag="one")
+    client.call("basic.consume", queue="two", consumer_tag="two")
+    client.publish("", "one", b"1")
+    client.publish("", "one", b"1")
+    client.publish("", "two", b"2")
+    assert client.bodies() == [b"1"]
+    client.call("queue.purge", queue="one")
+    client.send("basic.ack", delivery_tag=1)
+    assert client.bodies() == [b"2"]
+
+
+def test_a_publisher_is_read_again_when_a_full_batch_had_nothing_to_write() -> None:
+    linked = Linked()
+    client = linked.client(channels=2)
+    declared(client, "q", durable=True)
+    linked.broker.journal.open_bytes_max = 1000
+    client.call("basic.consume", on=2, queue="q", consumer_tag="c", no_ack=True)
+    client.feed(publication("", "q", BIG, PERSISTENT) * 4)
+    assert len(client.bodies()) == 4
+    linked.commit()
+    assert client.connection.wants_read()
+
+
+def test_a_purge_of_a_paged_transient_queue_writes_no_depth() -> None:
+    disk = MemoryDisk()
+    linked = small_windows(disk)
+    client = linked.client()
+    client.call("queue.declare", queue="q")
+    fill(client, "q")
+    assert client.call("queue.purge", queue="q")["message_count"] == 8
+    linked.commit()
+    assert not disk.depths
+    assert not disk.paged.messages
+
+
+def test_a_cancelled_reply_consumer_takes_its_replies_along() -> None:
+    linked = Linked()
+    client = linked.client()
+    client.call("basic.consume", queue="amq.rabbitmq.reply-to", consumer_tag="c", no_ack=True)
+    client.call("channel.flow", active=False)
+    client.call("queue.declare", queue="requests")
+    client.publish("", "requests", b"", {"reply_to": "amq.rabbitmq.reply-to"})
+    client.send("basic.get", queue="requests", no_ack=True)
+    name = client.expect("basic.get-ok").properties["reply_to"]
+    client.publish("", name, b"reply")
+    client.call("basic.cancel", consumer_tag="c")
+    assert linked.broker.shard.window_bytes == 0
