@@ -1,11 +1,11 @@
-"""What a message costs in the core, without sockets and store: microseconds for publish, route, enqueue, deliver,
-acknowledge and confirm.
+"""What a message costs in the core, without sockets and store, in microseconds: publish, route, enqueue,
+deliver, acknowledge, confirm.
 
     python -m bench.core [--load NAME] [--seconds 2] [--rounds 3] [--batch 100] [--profile]
 
 One connection publishes, another consumes; both are fed the bytes a client would send, ``--batch`` messages
-at a time, each followed by a turn. Batches of the journal are taken and count as committed at once. A figure is
-the median of the rounds; ``--profile`` shows where the time goes instead, and needs the pure form.
+at a time, each followed by a turn. Batches of the journal are taken and count as committed at once. A figure
+is the median of the rounds; ``--profile`` shows where the time goes instead, and needs the pure form.
 """
 
 from __future__ import annotations

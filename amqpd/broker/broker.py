@@ -111,16 +111,19 @@ class Broker:
         if journal.sealed is not None:
             return None
         if journal.empty():
-            if journal.waiting:
-                journal.waiting_sealed = journal.waiting
-                journal.waiting = []
-                journal.nothing_to_write()
-                self._tell_waiting(journal.waiting_sealed, journal.number)
-                journal.waiting_sealed = []
-            elif journal.inserted:
-                journal.nothing_to_write()
+            if journal.waiting or journal.inserted:
+                self._nothing_to_write()
             return None
         return journal.seal()
+
+    def _nothing_to_write(self) -> None:
+        """All of the open batch was settled before it was written: who waits for it is told all the same."""
+        journal = self.journal
+        waiting = journal.waiting
+        journal.waiting = []
+        journal.nothing_to_write()
+        self._tell_waiting(waiting, journal.number)
+        self._release_throttled()
 
     def batch_committed(self) -> None:
         """The batch under way is on disk: confirms go out, queues may let go of what they paged."""
@@ -135,6 +138,10 @@ class Broker:
         waiting = journal.waiting_sealed
         journal.waiting_sealed = []
         self._tell_waiting(waiting, number)
+        self._release_throttled()
+
+    def _release_throttled(self) -> None:
+        """The journal has room again."""
         if self.throttled:
             throttled = self.throttled
             self.throttled = []
@@ -151,8 +158,12 @@ class Broker:
         return requests
 
     def page_loaded(self, request: PageRequest, page: list[StoredEntry]) -> None:
-        if not request.queue.deleted:
-            request.queue.page_loaded(request.generation, page)
+        queue = request.queue
+        if queue.deleted:
+            # Whoever waited for the page must hear that there is no queue any more.
+            self.shard.loaded.append(queue)
+        else:
+            queue.page_loaded(request.generation, page)
 
     # Virtual hosts
 

@@ -163,7 +163,10 @@ class Queue(Destination):
         raise NotImplementedError
 
     def dispose(self) -> None:
-        """The queue was deleted: let go of everything in memory. The store is told by the queue's definition."""
+        """The queue was deleted: let go of everything in memory.
+
+        A durable queue's definition tells the store; another one tells it here of what was paged out.
+        """
         raise NotImplementedError
 
     def batch_committed(self, number: i64) -> None:

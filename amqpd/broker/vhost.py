@@ -99,13 +99,18 @@ class VHost:
 
     def delete_exchange(self, exchange: Exchange) -> None:
         """Delete it with all bindings from and to it."""
+        for source in self._take_exchange(exchange):
+            self._auto_delete(source)
+
+    def _take_exchange(self, exchange: Exchange) -> list[Exchange]:
+        """Returns the exchanges that lost a binding to it."""
         del self.exchanges[exchange.name]
         self.revision.value += 1
         if exchange.durable:
             self._drop("exchange", {"vhost": self.name, "name": exchange.name})
         for binding in list(exchange.bindings.values()):
             self._forget(binding)
-        self._unbind_all(exchange)
+        return self._take_bindings(exchange)
 
     def declare_queue(
         self, name: str, kind: str, durable: bool, auto_delete: bool, owner: object, arguments: Table
@@ -140,9 +145,8 @@ class VHost:
         self.revision.value += 1
         if queue.durable:
             self._drop("queue", {"id": int(queue.id)})
-        else:
-            queue.purge()  # paged transient messages
-        self._unbind_all(queue)
+        for source in self._take_bindings(queue):
+            self._auto_delete(source)
         for consumer in list(queue.consumers()):
             queue.cancel(consumer)
             self.shard.cancelled.append(consumer)
@@ -173,10 +177,12 @@ class VHost:
         if not queue.deleted and queue.cancel(consumer) and self.queues.get(queue.name) is queue:
             self.delete_queue(queue)
 
-    def _unbind_all(self, destination: Destination) -> None:
-        for binding in list(self.bound.get(destination, {}).values()):
+    def _take_bindings(self, destination: Destination) -> list[Exchange]:
+        """Drop all bindings to ``destination``. Returns the exchanges they came from."""
+        bindings = list(self.bound.get(destination, {}).values())
+        for binding in bindings:
             self._forget(binding)
-            self._auto_delete(binding.source)
+        return [binding.source for binding in bindings]
 
     def _forget(self, binding: Binding) -> None:
         source, destination = binding.source, binding.destination
@@ -191,8 +197,12 @@ class VHost:
             self._drop("binding", self._binding_row(binding))
 
     def _auto_delete(self, exchange: Exchange) -> None:
-        if exchange.auto_delete and not exchange.bindings and self.exchanges.get(exchange.name) is exchange:
-            self.delete_exchange(exchange)
+        """An exchange lost a binding. A loop, because clients may chain as many exchanges as they like."""
+        pending = [exchange]
+        while pending:
+            source = pending.pop()
+            if source.auto_delete and not source.bindings and self.exchanges.get(source.name) is source:
+                pending.extend(self._take_exchange(source))
 
     def _binding_row(self, binding: Binding) -> dict[str, Scalar]:
         return {

@@ -16,6 +16,7 @@ from amqpd.wire.table import Table
 
 # Messages delivered by one pump before other queues and the sockets get their turn.
 PUMP_MAX: Final = 10_000
+POSITION_MAX: Final = (1 << 63) - 1
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -180,14 +181,18 @@ class ClassicQueue(Queue):
                 journal.settle(entry)
         if ready.disk_messages:
             journal.purged.append((int(self.id), int(ready.disk_after) + 1, int(ready.disk_last)))
-            self.stored_messages -= ready.disk_durable
-            self.stored_bytes -= ready.disk_durable_bytes
-            journal.depth_touched(self)
+            if ready.disk_durable:
+                self.stored_messages -= ready.disk_durable
+                self.stored_bytes -= ready.disk_durable_bytes
+                journal.depth_touched(self)
         ready.clear()
         return count
 
     def dispose(self) -> None:
         self.deleted = True
+        if self.ready.pages and not self.durable:
+            # Nobody defined it, so nothing is dropped with it: what it paged out, wherever that is now, goes here.
+            self.shard.journal.purged.append((int(self.id), 0, POSITION_MAX))
         self.ready.clear()
         self.in_flight = 0
 

@@ -47,6 +47,7 @@ class FifoReady:
         self.disk_after: i64 = 0
         self.disk_last: i64 = 0
         self.page_asked: bool = False
+        self.pages: bool = False  # a transient message was put on disk
         self.generation: i64 = 0
         self.paging_batch: i64 = 0
         self.sequence: i64 = 0
@@ -192,6 +193,7 @@ class FifoReady:
     def _push_tail(self, entry: Entry) -> None:
         if entry.batch == NOT_STORED:
             entry.paged = True
+            self.pages = True
             self.shard.journal.insert(entry)
         if not self.tail.count():
             # Entries in memory now and those read back later are not neighbours by number.

@@ -70,6 +70,8 @@ class ConsumerRing:
         self.all.remove(consumer)
         if not consumer.waiting:
             self._round(consumer.priority).remove(consumer)
+        # Clients choose priorities freely: a round nobody is in must not stay.
+        self.rounds = [one for one in self.rounds if one.consumers]
 
     def next(self) -> Consumer | None:
         """The next consumer that can take a message; None when nobody can."""

@@ -345,9 +345,12 @@ class Application:
     # Operators
 
     async def _command(self, command: str, arguments: Mapping[str, object]) -> object:
-        """A command from the control socket; answered when what it changed is on disk."""
+        """A command from the control socket; answered when what it changed is on disk.
+
+        One that changes nothing is answered also while the disk takes nothing.
+        """
         result = administration.execute(self.core, command, arguments)
-        if not self.broker.journal.empty():
+        if administration.COMMANDS[command].changes and not self.broker.journal.empty():
             commit = Commit()
             self.broker.journal.waiting.append(commit)
             self.poller.turn()

@@ -78,35 +78,25 @@ class StoreWriter:
 
     def _commit(self, batch: Batch) -> bool:
         """True once the batch is on disk; False when stopped before. Raises what is final."""
-        failing = False
+        failing = resuming = False
         while True:
             try:
+                if resuming and self._store.resume() == batch.number:
+                    break
+                resuming = False
                 self._store.commit(batch)
                 break
-            except StoreUncertain as error:
-                self._call(self._trouble, error)
-                failing = True
-                if self._resumed() == batch.number:
-                    break
-            except StoreUnavailable as error:
-                self._call(self._trouble, error)
-                failing = True
-                self._resumed()
             except StoreFull as error:
                 self._call(self._trouble, error)
-                failing = True
+            except (StoreUncertain, StoreUnavailable) as error:
+                self._call(self._trouble, error)
+                resuming = True
+            failing = True
             if self._stopping.wait(RETRY_SECONDS):
                 return False
         if failing:
             self._call(self._trouble, None)
         return True
-
-    def _resumed(self) -> int:
-        """The last committed batch's number, or -1 while the store does not answer."""
-        try:
-            return self._store.resume()
-        except (StoreUnavailable, StoreUncertain, StoreFull):
-            return -1
 
 
 class PageReader:

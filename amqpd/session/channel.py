@@ -451,10 +451,10 @@ class Channel(ChannelPort):
         consumer.unacked -= 1
         self.prefetch.in_flight -= 1
         entry.consumer = None
+        if self.prefetch.per_channel:
+            self.resume_consumers()
         if consumer.waiting:
             consumer.queue.resume(consumer)
-        elif self.prefetch.per_channel:
-            self.resume_consumers()
 
     def requeue_all(self) -> None:
         """Everything in flight goes back to its queue."""

@@ -24,7 +24,7 @@ class Field(NamedTuple):
     value: FieldValue
 
 
-FieldValue: TypeAlias = "bool | int | float | bytes | None | tuple[int, int] | list[Field] | dict[str, Field]"
+FieldValue: TypeAlias = "bool | int | float | bytes | tuple[int, int] | list[Field] | dict[str, Field] | None"
 Table = dict[str, Field]
 
 
@@ -106,7 +106,7 @@ def _field(data: bytes, at: int, end: int, depth: int) -> tuple[Field, int]:
 
 
 def _widened(octets: bytes) -> float:
-    """A 32-bit float as a double. The processor would set a bit of a signalling NaN on the way, so NaNs go by hand."""
+    """A 32-bit float as a double. NaNs go by hand: the processor would set a bit of a signalling one."""
     value = float(_FLOAT.unpack(octets)[0])
     if value != value:
         bits = int.from_bytes(octets)

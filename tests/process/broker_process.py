@@ -68,8 +68,8 @@ class BrokerProcess:
 
     def configure(self, config: Config) -> None:
         """Write the configuration file; it counts from the next start or reload."""
-        tables = {"limits": {"alarm_interval": 0.1}, **{name: dict(table) for name, table in config.items()}}
-        tables["limits"] = {"alarm_interval": 0.1, **tables["limits"]}
+        tables: dict[str, dict[str, object]] = {name: dict(table) for name, table in config.items()}
+        tables["limits"] = {"alarm_interval": 0.1, **tables.get("limits", {})}
         lines: list[str] = []
         for name, table in tables.items():
             lines.append(f"[{name}]")

@@ -325,7 +325,7 @@ class Client:
         """Publish, get and settle a message: proof that the broker does its work for this client."""
         if not self.echo_queue:
             self.send(commands.Queue.Declare(queue="", exclusive=True))
-            self.echo_queue = self.wait(commands.Queue.DeclareOk).queue
+            self.echo_queue = str(self.wait(commands.Queue.DeclareOk).queue)
         for number in range(rounds):
             content = f"echo {number}".encode()
             self.publish(self.echo_queue, content, persistent=False)

@@ -157,13 +157,11 @@ def test_a_table_that_is_walked_is_a_table_that_decodes(table: Table, data: st.D
     octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
     properties = struct.pack(">HI", constants.FLAG_HEADERS, len(octets)) + bytes(octets)
     fault = decoding_fault(bytes(octets))
-    if "utf-8" in fault:
-        return  # names are looked at where they are needed; this says nothing of the rest
     if fault:
         with pytest.raises(FrameError):
             header_from_properties(properties, 0)
     else:
-        assert header_from_properties(properties, 0).headers == octets
+        assert header_from_properties(properties, 0).headers == bytes(octets)
 
 
 def decoding_fault(octets: bytes) -> str:

@@ -192,7 +192,7 @@ def test_a_plain_value_holds_no_fields(field: Field) -> None:
                 check(item)
         elif isinstance(value, dict):
             for name, item in value.items():
-                assert name.encode()
+                name.encode()  # fails on a surrogate
                 check(item)
 
     check(plain(field))
