@@ -122,8 +122,7 @@ def basic_cancel(channel: Channel, arguments: ArgumentReader) -> None:
     consumer = channel.consumers.pop(tag, None)
     if consumer is not None:
         if consumer.queue is channel.reply_queue:
-            channel.vhost.reply_queues.pop(consumer.queue.name, None)
-            channel.reply_queue = None
+            channel.end_replies()
         channel.vhost.lost_consumer(consumer)
     if not no_wait:
         channel.send(MethodWriter(BASIC_CANCEL_OK).shortstr(tag))

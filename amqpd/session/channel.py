@@ -536,6 +536,15 @@ class Channel(ChannelPort):
                 method,
             )
 
+    def end_replies(self) -> None:
+        """The reply consumer goes, with what it did not take; no remembered route may lead to its queue."""
+        queue = self.reply_queue
+        if queue is not None:
+            self.reply_queue = None
+            self.vhost.reply_queues.pop(queue.name, None)
+            queue.dispose()
+            self.revision.value += 1
+
     def terminate(self) -> None:
         """The channel ends: consumers go, what is in flight goes back, an open transaction is forgotten."""
         if self.closed:
@@ -552,9 +561,7 @@ class Channel(ChannelPort):
         self.requeue_all()
         for consumer in consumers:
             self.vhost.lost_consumer(consumer)
-        if self.reply_queue is not None:
-            self.vhost.reply_queues.pop(self.reply_queue.name, None)
-            self.reply_queue.dispose()
+        self.end_replies()
         self.pieces = []
         self.routes.clear()
 

@@ -14,7 +14,7 @@ def limited(client: LinkedClient, **arguments: object) -> None:
 
 def bodies(client: LinkedClient) -> list[bytes]:
     """Every ready message, taken by basic.get."""
-    found = []
+    found: list[bytes] = []
     while True:
         client.send("basic.get", queue="q", no_ack=True)
         (got,) = client.received()

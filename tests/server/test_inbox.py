@@ -15,15 +15,21 @@ def readable(inbox: Inbox) -> bool:
 def test_calls_of_other_threads_are_made_in_order_where_they_are_asked_for() -> None:
     inbox = Inbox()
     made: list[tuple[int, int]] = []
-    thread = threading.Thread(
-        target=lambda: [inbox.call(lambda n: made.append((n, threading.get_ident())), n) for n in range(3)]
-    )
+
+    def note(number: int) -> None:
+        made.append((number, threading.get_ident()))
+
+    def hand_in() -> None:
+        for number in range(3):
+            inbox.call(note, number)
+
+    thread = threading.Thread(target=hand_in)
     thread.start()
     thread.join()
     assert made == []
     assert readable(inbox)
     inbox.make_calls()
-    assert made == [(n, threading.get_ident()) for n in range(3)]
+    assert made == [(number, threading.get_ident()) for number in range(3)]
     assert not readable(inbox)
 
 

@@ -32,13 +32,19 @@ def fill(client: LinkedClient, name: str, count: int = 8) -> None:
     client.linked.commit()
 
 
+def cut(frames: bytes) -> tuple[bytes, bytes]:
+    """A publication as its method frame and the rest."""
+    end = 8 + int.from_bytes(frames[3:7], "big")
+    return frames[:end], frames[end:]
+
+
 def test_a_queue_declared_between_a_publish_and_its_content_gets_the_message() -> None:
     linked = Linked()
     client = linked.client(channels=2)
-    frames = publication("", "late", b"content")
-    client.feed(frames[:-9])
+    begin, rest = cut(publication("", "late", b"content"))
+    client.feed(begin)
     client.call("queue.declare", on=2, queue="late")
-    client.feed(frames[-9:])
+    client.feed(rest)
     assert client.call("queue.declare", on=2, queue="late", passive=True)["message_count"] == 1
 
 
@@ -46,10 +52,10 @@ def test_a_queue_deleted_between_a_publish_and_its_content_leaves_nothing_behind
     linked = Linked()
     client = linked.client(channels=2)
     client.call("queue.declare", on=2, queue="gone")
-    frames = publication("", "gone", b"content", mandatory=True)
-    client.feed(frames[:-9])
+    begin, rest = cut(publication("", "gone", b"content", mandatory=True))
+    client.feed(begin)
     client.call("queue.delete", on=2, queue="gone")
-    client.feed(frames[-9:])
+    client.feed(rest)
     assert client.expect("basic.return").body == b"content"
     assert linked.broker.shard.window_bytes == 0
 
@@ -58,10 +64,10 @@ def test_an_exchange_deleted_between_a_publish_and_its_content_closes_the_channe
     linked = Linked()
     client = linked.client(channels=2)
     client.call("exchange.declare", on=2, exchange="x", type="fanout")
-    frames = publication("x", "", b"content")
-    client.feed(frames[:-9])
+    begin, rest = cut(publication("x", "", b"content"))
+    client.feed(begin)
     client.call("exchange.delete", on=2, exchange="x")
-    client.feed(frames[-9:])
+    client.feed(rest)
     assert client.expect("channel.close").values["reply_code"] == 404
 
 
@@ -90,7 +96,7 @@ def test_a_get_that_waits_for_a_page_hears_that_the_queue_was_deleted() -> None:
         client.send("basic.get", queue="q", no_ack=True)
     other.call("queue.delete", queue="q")
     linked.load_pages()
-    assert client.received()[-1].values["reply_code"] == 404
+    assert client.received()[-1].name == "channel.close"
     assert client.connection.wants_read()
 
 
@@ -180,3 +186,34 @@ def test_a_cancelled_reply_consumer_takes_its_replies_along() -> None:
     client.publish("", name, b"reply")
     client.call("basic.cancel", consumer_tag="c")
     assert linked.broker.shard.window_bytes == 0
+
+
+def test_a_reply_to_a_requester_that_left_is_returned_and_leaves_nothing_behind() -> None:
+    """The channel that answers remembers the route to the reply queue."""
+    linked = Linked()
+    requester, server = linked.client(), linked.client()
+    requester.call("basic.consume", queue="amq.rabbitmq.reply-to", consumer_tag="c", no_ack=True)
+    server.call("queue.declare", queue="requests")
+    requester.publish("", "requests", b"", {"reply_to": "amq.rabbitmq.reply-to"})
+    server.send("basic.get", queue="requests", no_ack=True)
+    name = server.expect("basic.get-ok").properties["reply_to"]
+    server.publish("", name, b"one", mandatory=True)
+    assert requester.bodies() == [b"one"]
+    requester.hang_up()
+    server.publish("", name, b"two", mandatory=True)
+    assert server.expect("basic.return").body == b"two"
+    assert linked.broker.shard.window_bytes == 0
+
+
+def test_a_long_chain_of_auto_delete_exchanges_goes_with_its_queue() -> None:
+    linked = Linked()
+    client = linked.client()
+    client.call("queue.declare", queue="q")
+    for number in range(1500):
+        client.call("exchange.declare", exchange=f"x{number}", type="fanout", auto_delete=True)
+        if number:
+            client.call("exchange.bind", source=f"x{number}", destination=f"x{number - 1}")
+        else:
+            client.call("queue.bind", exchange="x0", queue="q")
+    client.call("queue.delete", queue="q")
+    assert not [name for name in linked.broker.vhosts["/"].exchanges if name.startswith("x")]

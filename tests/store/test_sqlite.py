@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from amqpd.store.checkpoint import STEP_BYTES
 from amqpd.store.contract import StoreCorrupt, StoreFull, StoreUnavailable, StoreUncertain
 from amqpd.store.reader import LOAD, SUMMARY
 from amqpd.store.schema import PAGE_SIZE
@@ -466,3 +468,21 @@ def test_a_writer_starts_where_another_stopped(sqlite_place: SqlitePlace) -> Non
     assert opened.last_batch == 1
     writer.publish([1], [11])
     assert positions(reader, 1) == [10, 11]
+
+
+def test_a_log_that_a_killed_broker_left_behind_is_copied_back(
+    sqlite_place: SqlitePlace, tmp_path: Path
+) -> None:
+    """Each may write less than a step before it is killed: the log must not grow from crash to crash."""
+    writer, _, _ = sqlite_place.start()
+    writer.publish([1], range(10, 10 + STEP_BYTES // 100_000 + 10), size=100_000)
+    left = tmp_path / "left"
+    left.mkdir()
+    for name in ("amqpd.db", "amqpd.db-wal"):
+        shutil.copy(sqlite_place.path.with_name(name), left / name)
+    store = SqliteStore(left / "amqpd.db")
+    store.open("main", "the next one")
+    state = store.checkpointer.checkpoint_step()
+    assert state is not None
+    assert state.rest_bytes == 0
+    store.close(release=True)

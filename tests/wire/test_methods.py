@@ -19,7 +19,7 @@ from amqpd.wire.table import Field, Table, encode_table, longstr, plain
 from tests.wire.strategies import tables
 
 # Every method pamqp knows, which is the basic set with RabbitMQ's extensions.
-METHODS = [method for _, method in sorted(pamqp.commands.INDEX_MAPPING.items())]
+METHODS: list[type[pamqp.base.Frame]] = [method for _, method in sorted(pamqp.commands.INDEX_MAPPING.items())]
 NUMBERS = {"octet": 8, "short": 16, "long": 32, "longlong": 64}
 SAMPLES: Table = {"x-max-length": Field("I", 100_000), "t": Field("F", {"a": longstr("b")})}
 TEXT = st.text("abc-_.:", max_size=40)
