@@ -171,11 +171,6 @@ class Application:
 
     async def run(self) -> int:
         """Returns the exit status."""
-        try:
-            listeners = self._open_listeners()
-        except (OSError, TlsError) as error:
-            self.log.critical(str(error))
-            return 1
         self.log.info(f"file descriptors: at most {_raise_descriptor_limit()}")
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -184,23 +179,29 @@ class Application:
         self.checkpoints.start()
         try:
             async with trio.open_nursery() as nursery:
-                self.nursery = nursery
-                await self._serve(nursery, listeners)
+                status = await self._serve(nursery)
                 nursery.cancel_scope.cancel()
         finally:
             self.logins.shutdown(wait=False, cancel_futures=True)
             self.checkpoints.stop()
             self.reader.stop()
             self.writer.stop()
-        return 1 if self.broken else 0
+        return 1 if self.broken else status
 
-    async def _serve(self, nursery: trio.Nursery, listeners: list[Listener]) -> None:
+    async def _serve(self, nursery: trio.Nursery) -> int:
+        """Open the ports, serve until told to stop, and end in order. Returns the exit status."""
+        # Before a port is open: whoever sees it open may send SIGTERM.
+        await nursery.start(self._watch_signals)
+        try:
+            listeners = self._open_listeners()
+        except (OSError, TlsError) as error:
+            self.log.critical(str(error))
+            return 1
         control = Path(self.settings.store.data_dir, SOCKET_NAME)
         try:
             await nursery.start(partial(serve_control, control, self._command))
         except (ControlError, OSError) as error:
             self.log.warning(f"no control socket: {error}")
-        await nursery.start(self._watch_signals)
         for listener in listeners:
             self.poller.listen(listener)
             self.log.info(f"listening on {_shown(listener.sock)}{' (TLS)' if listener.context else ''}")
@@ -215,6 +216,7 @@ class Application:
         await self.stopping.wait()
         self.notifier.stopping()
         await self._shut_down()
+        return 0
 
     # Listeners and reload
 

@@ -317,3 +317,19 @@ def test_a_closed_listener_socket_refuses_while_stopping(broker: BrokerProcess) 
 
         eventually(refused, "the port is closed")
         assert broker.wait() == 0
+
+
+def test_sigterm_sent_the_moment_the_port_is_open_stops_in_order(make_broker: Make) -> None:
+    broker = make_broker()
+    broker.launch()
+
+    def port_is_open() -> bool:
+        try:
+            connect(broker.port).close()
+        except OSError:
+            return False
+        return True
+
+    eventually(port_is_open, "the port was not opened")
+    broker.signal(signal.SIGTERM)
+    assert broker.wait() == 0
