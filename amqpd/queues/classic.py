@@ -191,7 +191,7 @@ class ClassicQueue(Queue):
     def dispose(self) -> None:
         self.deleted = True
         if self.ready.pages and not self.durable:
-            # Nobody defined it, so nothing is dropped with it: what it paged out, wherever that is now, goes here.
+            # No definition is dropped with it: what it paged out, wherever that is now, goes here.
             self.shard.journal.purged.append((int(self.id), 0, POSITION_MAX))
         self.ready.clear()
         self.in_flight = 0

@@ -171,7 +171,6 @@ class Application:
 
     async def run(self) -> int:
         """Returns the exit status."""
-        self.log.info(f"file descriptors: at most {_raise_descriptor_limit()}")
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         self.writer.start()
@@ -197,6 +196,7 @@ class Application:
         except (OSError, TlsError) as error:
             self.log.critical(str(error))
             return 1
+        self.log.info(f"file descriptors: at most {_raise_descriptor_limit()}")
         control = Path(self.settings.store.data_dir, SOCKET_NAME)
         try:
             await nursery.start(partial(serve_control, control, self._command))

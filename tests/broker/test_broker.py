@@ -135,7 +135,7 @@ def test_a_deleted_vhost_leaves_nothing_in_the_store() -> None:
     bench.commit()
     bench.broker.delete_vhost("other")
     bench.commit()
-    assert [key for key in bench.disk.definitions["vhost"]] == [("/",)]
+    assert list(bench.disk.definitions["vhost"]) == [("/",)]
     for kind in ("queue", "exchange", "binding"):
         assert not bench.disk.definitions[kind]
     assert not bench.disk.durable.messages

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from amqpd.broker.exchange import Exchange
 from tests.queues.building import Bench, FakeChannel, consumer, message
 
@@ -100,7 +102,7 @@ def test_auto_deletion_runs_up_the_chain_and_stops_at_one_that_is_still_bound() 
     bench = Bench()
     names = ("a", "b", "c", "d")
     chain = [exchange(bench, name, auto_delete=True) for name in names]
-    for upper, lower in zip(chain, chain[1:], strict=False):
+    for upper, lower in pairwise(chain):
         bench.vhost.bind(upper, lower, "", {})
     queue, other = bench.queue(), bench.queue("other")
     bench.vhost.bind(chain[-1], queue, "", {})

@@ -24,7 +24,10 @@ def message(body: bytes = b"body", persistent: bool = True, key: str = "q") -> M
 
 
 class FakeChannel(ChannelPort):
-    """``room``: how many more messages it takes. ``got``: what it took. ``told``: consumers that lost their queue."""
+    """``room``: how many more messages it takes. ``got``: what it took.
+
+    ``told``: consumers that lost their queue.
+    """
 
     def __init__(self, room: int = 1000) -> None:
         self.room = room

@@ -1,8 +1,8 @@
 """The steps of the simulation: clients, the store, faults, crashes, in any order.
 
-Everything is real but the socket, the clock and the disk: bytes go into ``Connection.receive_data``, bytes come out of
-the outbox, batches go to a store that fails when told to, pages are read now and handed in later. Windows and pages
-are tiny, so that queues page out after a few messages.
+Everything is real but the socket, the clock and the disk: bytes go into ``Connection.receive_data``, bytes
+come out of the outbox, batches go to a store that fails when told to, pages are read now and handed in later.
+Windows and pages are tiny, so that queues page out after a few messages.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def usable(self, client: int, channel: int) -> SimClient | None:
         """The client, unless it waits for something; an unfinished publish of the channel is finished first."""
         one = self.clients[client]
-        if one.getting is not None or one.sessions[channel].awaited:
+        if one.getting is not None or one.sessions[channel].expected:
             return None
         if channel in one.rests:
             self.finish(one, channel)
@@ -184,7 +184,7 @@ class BrokerMachine(RuleBasedStateMachine):
             self.model.end(one.sessions[channel])
             one.client.feed(method("channel.close-ok", channel))
             self.reopen(one, channel)
-        untold = [one.tag for one in self.model.cancels if not one.session.awaited]
+        untold = [one.tag for one in self.model.cancels if not one.session.expected]
         assert not untold, f"not told of {untold}"
         for one in self.clients:
             for session in one.sessions.values():
@@ -215,17 +215,15 @@ class BrokerMachine(RuleBasedStateMachine):
             one.getting = None
             self.refused.append((one, came.channel))
         else:
-            assert session.awaited, f"nobody asked for {came}"
-            name, then = session.awaited.popleft()
+            assert session.expected, f"nobody asked for {came}"
+            name, then = session.expected.popleft()
             assert came.name == name, f"{came} came before {name}"
             then(values)
 
     def came_delivery(self, session: Session, values: dict[str, Any], body: bytes) -> None:
         subscription = session.subscriptions[values["consumer_tag"]]
         queue = subscription.queue
-        copy = self.model.delivered(
-            session, queue, values["delivery_tag"], values["redelivered"], body
-        )
+        copy = self.model.delivered(session, queue, values["delivery_tag"], values["redelivered"], body)
         if not subscription.no_ack:
             self.model.in_flight(session, queue, copy, subscription)
             limit = session.prefetch_global
@@ -259,7 +257,7 @@ class BrokerMachine(RuleBasedStateMachine):
         **values: Any,
     ) -> None:
         """Send a method; ``then`` looks at its answer, at once or when the disk has what it changed."""
-        one.sessions[channel].awaited.append((f"{name}-ok", then))
+        one.sessions[channel].expected.append((f"{name}-ok", then))
         self.send(one, method(name, channel, **values))
 
     # Topology
@@ -365,7 +363,14 @@ class BrokerMachine(RuleBasedStateMachine):
         count=st.integers(1, 6),
     )
     def publish(
-        self, client: int, channel: int, destination: str, persistent: bool, mandatory: bool, size: int, count: int
+        self,
+        client: int,
+        channel: int,
+        destination: str,
+        persistent: bool,
+        mandatory: bool,
+        size: int,
+        count: int,
     ) -> None:
         for _ in range(count):
             one = self.publisher(client, channel, destination)
@@ -381,7 +386,9 @@ class BrokerMachine(RuleBasedStateMachine):
     ) -> None:
         """Only the method arrives; the content comes with a later step."""
         one = self.publisher(client, channel, destination)
-        if one is None or destination not in QUEUES:  # an exchange may be gone by then, which closes the channel
+        if (
+            one is None or destination not in QUEUES
+        ):  # an exchange may be gone by then, which closes the channel
             return
         body, frames = self.message(channel, destination, persistent, mandatory, 40)
         cut = frames.index(b"\xce\x02\x00") + 1
@@ -681,10 +688,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.catch_up()
         broker = self.linked.broker
         sessions = [
-            session
-            for one in self.clients
-            if not one.client.stuck
-            for session in one.sessions.values()
+            session for one in self.clients if not one.client.stuck for session in one.sessions.values()
         ]
         no_standstill(broker, self.model, sessions)
         for one in self.clients:

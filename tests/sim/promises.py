@@ -3,18 +3,18 @@
 The simulation tells the model what clients do (``publish``, ``settle``, ``delete`` ...) and what came back
 (``delivered``, ``confirmed``); the model knows at each moment what must lie where. The promises:
 
-1. *Confirmed is safe*: a confirmed persistent message on a durable queue is on disk after a crash, unless it was
-   settled, purged, or its queue deleted. So is a durable queue whose declaration was answered.
-2. *Settled is gone*: what a committed batch settled never comes back; what it did not settle does. Both follow from one
-   rule: after batch n the store holds exactly what the model held when batch n was sealed.
+1. *Confirmed is safe*: a confirmed persistent message on a durable queue is on disk after a crash, unless it
+   was settled, purged, or its queue deleted. So is a durable queue whose declaration was answered.
+2. *Settled is gone*: what a committed batch settled never comes back; what it did not settle does. Both follow
+   from one rule: after batch n the store holds exactly what the model held when batch n was sealed.
 3. *Order*: a queue delivers its oldest ready message first; a requeued one keeps its place.
-4. *Flagged*: a second delivery says redelivered and a first one does not. After an unclean end every message found is
-   flagged; after a clean one those that were delivered, or lie before one that was.
+4. *Flagged*: a second delivery says redelivered and a first one does not. After an unclean end every message
+   found is flagged; after a clean one those that were delivered, or lie before one that was.
 5. *Once*: nothing in flight or settled is delivered again.
-6. *Counters equal lengths*: message_count, unacked, consumers, the window, the journal, the depths in the store.
+6. *Counters equal lengths*: message_count, unacked, consumers, the window, the journal, the depths on disk.
 7. *No orphans*: the store holds no body nobody refers to, and no entry of a message that is done with.
-8. *No standstill*: once the store has caught up, every confirm is out, nobody waits for a page, and no ready message
-   lies before a consumer that may take it.
+8. *No standstill*: once the store has caught up, every confirm is out, nobody waits for a page, and no ready
+   message lies before a consumer that may take it.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Pending(NamedTuple):
 class Session:
     """A channel as its client sees it.
 
-    ``unanswered``: publishes that wait for a confirm, by number. ``awaited``: replies to come, each with what to do then.
+    ``unanswered``: publishes that wait for a confirm, by number. ``expected``: replies to come, each with what to do then.
     """
 
     def __init__(self, confirms: bool, transactional: bool) -> None:
@@ -118,7 +118,7 @@ class Session:
         self.returns: list[bytes] = []
         self.publishes: list[Pending] = []
         self.settlements: list[tuple[list[int], str]] = []
-        self.awaited: deque[tuple[str, Callable[[dict[str, Any]], None]]] = deque()
+        self.expected: deque[tuple[str, Callable[[dict[str, Any]], None]]] = deque()
 
 
 class StoredQueue(NamedTuple):
@@ -357,7 +357,9 @@ def confirmed_is_safe(queues: Iterable[QueueModel], kept: Snapshot) -> None:
             assert queue.identity in names, f"{queue.name} was declared, and is lost"
         for copy in queue.copies():
             if copy.stored and copy.confirmed:
-                assert (queue.identity, copy.body) in safe, f"{copy} of {queue.name} was confirmed, and is lost"
+                assert (queue.identity, copy.body) in safe, (
+                    f"{copy} of {queue.name} was confirmed, and is lost"
+                )
 
 
 def store_holds(reader: StoreReader, expected: Snapshot) -> None:
@@ -422,9 +424,7 @@ def counters_equal_lengths(broker: Broker, model: Model) -> None:
         tail = set(ready.tail.entries())
         assert ready.disk_messages >= ready.disk_durable >= 0
         held = sum(
-            MESSAGE_COST + entry.message.header.body_size
-            for entry in ready.in_memory()
-            if entry not in tail
+            MESSAGE_COST + entry.message.header.body_size for entry in ready.in_memory() if entry not in tail
         )
         assert ready.memory_bytes == held, name
         window += held
@@ -438,7 +438,7 @@ def no_standstill(broker: Broker, model: Model, sessions: Iterable[Session]) -> 
     """Promise 8."""
     for session in sessions:
         assert not session.unanswered, f"publishes {list(session.unanswered)} were never confirmed"
-        assert not session.awaited, f"{session.awaited[0][0]} never came"
+        assert not session.expected, f"{session.expected[0][0]} never came"
     for queue in model.queues.values():
         if not queue.ready:
             continue

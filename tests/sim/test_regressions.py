@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amqpd.store.memory import MemoryDisk, MemoryStore
-from tests.support.linked import Linked, LinkedClient, method, publication
+from tests.support.linked import Linked, LinkedClient, publication
 
 PERSISTENT = {"delivery_mode": 2}
 BIG = b"." * 300

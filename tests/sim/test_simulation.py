@@ -12,7 +12,8 @@ LONG = os.environ.get("AMQPD_SIMULATION") == "long"
 PROFILE = settings(
     max_examples=3000 if LONG else int(os.environ.get("N", "120")),
     stateful_step_count=120 if LONG else 50,
-    deadline=None, report_multiple_bugs=False,
+    deadline=None,
+    report_multiple_bugs=False,
     derandomize=False,
     suppress_health_check=list(HealthCheck),
 )

@@ -153,11 +153,12 @@ def as_pamqp(field: Field) -> object:
     return plain(field)
 
 
-# Octets that pamqp reads as RabbitMQ does: no timestamp beyond the year 9999, no binary, no unsigned "L".
+# Octets that pamqp reads as RabbitMQ does: no binary, no "L", and no timestamp of more than 32 bits (it takes
+# those for milliseconds).
 READ_BY_PAMQP = scalars.filter(
     lambda field: (
         field.kind in "bBsuIilSt"
-        or (field.kind == "T" and isinstance(field.value, int) and field.value < 253402300800)
+        or (field.kind == "T" and isinstance(field.value, int) and field.value < 1 << 32)
     )
 )
 
