@@ -32,7 +32,7 @@ SUITE := $(CURDIR)/.venv-compiled/suite
 PYTEST_COMPILED = cd $(SUITE) && PYTHONSAFEPATH=1 AMQPD_EXPECT=compiled $(COMPILED)/pytest \
 	-c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -o pythonpath=$(SUITE) -p no:cacheprovider
 
-.PHONY: help run install dev test test-compiled check format interop clean python
+.PHONY: help run install dev test test-compiled check format interop fuzz powercut clean python
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 22
@@ -64,6 +64,12 @@ format: .venv-dev/.installed ## let ruff rewrite what it can
 interop: .venv-compiled/.installed ## real clients against the compiled broker (and RABBITMQ_URL, if given)
 	$(PYTEST_COMPILED) -m '$(INTEROP_MARKS)' $(addprefix $(CURDIR)/,$(or $(TESTS),interop))
 	$(PYTEST_COMPILED) -m interop $(CURDIR)/tests
+
+fuzz: .venv-dev/.installed ## feed broken sessions to the core for a minute (FUZZ="--seconds 600 --seed 1")
+	$(DEV)/python -m tests.fuzz $(FUZZ)
+
+powercut: .venv-dev/.installed ## cut the power of a loop-mounted filesystem under load (root)
+	$(DEV)/pytest -m root $(or $(TESTS),tests/process)
 
 clean: ## remove everything that make made, but not ./var
 	rm -rf .venv .venv-dev .venv-compiled build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache \

@@ -110,7 +110,7 @@ class Application:
             core.store, self.inbox, self._committed, self._store_trouble, self._store_fatal
         )
         self.reader = PageReader(core.reader, self.inbox, self._page_loaded, self._store_fatal)
-        self.checkpoints = Checkpoints(core.store, log)
+        self.checkpoints = Checkpoints(core.store, log, self.inbox, self._store_fatal)
         self.poller = Poller(
             self.environment,
             self.inbox,

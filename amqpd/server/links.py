@@ -167,8 +167,11 @@ class Link:
             self.lost("client unexpectedly closed TCP connection")
             return
         if self.tls is None and not self.proxied:
-            assert self.connection is not None
-            self.connection.receive_data(data)
+            connection = self.connection
+            assert connection is not None
+            connection.receive_data(data)
+            if not connection.wants_read():
+                self.watch()  # now: a publisher without confirms has nothing to be sent that would do it
             return
         try:
             self._layered(data)
@@ -282,6 +285,9 @@ class Link:
 
     def _finish(self) -> None:
         """The connection is done: close once everything is sent, but do not wait for it for ever."""
+        connection = self.connection
+        if connection is not None and connection.outbox.queued:
+            return  # its last words are not taken yet: ``flush`` comes at the end of the turn
         if not self.unsent:
             self.close()
             return

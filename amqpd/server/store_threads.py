@@ -153,9 +153,14 @@ class PageReader:
 class Checkpoints:
     """Moves the log into the database, and deletes what was purged or dropped, beside the commits."""
 
-    def __init__(self, store: SqliteStore, log: Log) -> None:
+    def __init__(
+        self, store: SqliteStore, log: Log, inbox: Inbox, fatal: Callable[[BaseException], None]
+    ) -> None:
+        """``fatal(error)`` is called through ``inbox``: without this thread the log would grow without end."""
         self._store = store
         self._log = log
+        self._call = inbox.call
+        self._fatal = fatal
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="amqpd-checkpoints", daemon=True)
 
@@ -178,3 +183,6 @@ class Checkpoints:
                 # The next commit meets the same trouble and raises the alarm; here it only waits.
                 self._log.warning(f"checkpoint failed, it is tried again: {error}")
                 wait = 1.0
+            except Exception as error:
+                self._call(self._fatal, error)
+                return

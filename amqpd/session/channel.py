@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
+from librt.strings import BytesWriter
 from mypy_extensions import i64
 
 from amqpd.auth.permissions import WRITE
@@ -122,7 +123,7 @@ class Channel(ChannelPort):
         self.last_arguments: bytes = b""  # of the publish that ``route`` belongs to
         self.route: Route | None = None
         self.header: ContentHeader | None = None
-        self.pieces: list[bytes] = []
+        self.partial: BytesWriter | None = None  # the body so far, where one frame does not hold it
         self.body_left: i64 = 0
 
     # Publishing
@@ -230,16 +231,16 @@ class Channel(ChannelPort):
             raise FrameError("content body frame exceeds remaining content size", BASIC_PUBLISH)
         piece = buffer[start:end]
         self.body_left = left
-        if left:
-            if piece:  # any number of empty frames may come
-                self.pieces.append(piece)
-        elif self.pieces:
-            self.pieces.append(piece)
-            body = b"".join(self.pieces)
-            self.pieces = []
-            self._complete(body)
-        else:
+        partial = self.partial
+        if left == 0 and partial is None:
             self._complete(piece)
+            return
+        if partial is None:
+            partial = self.partial = BytesWriter()
+        partial.write(piece)
+        if left == 0:
+            self.partial = None
+            self._complete(partial.getvalue())
 
     def _unexpected_method(self) -> UnexpectedFrame:
         if self.expects == _HEADER:
@@ -562,7 +563,7 @@ class Channel(ChannelPort):
         for consumer in consumers:
             self.vhost.lost_consumer(consumer)
         self.end_replies()
-        self.pieces = []
+        self.partial = None
         self.routes.clear()
 
 

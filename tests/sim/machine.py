@@ -60,7 +60,7 @@ sizes = st.sampled_from((0, 40, 300))
 
 
 class SlowClient(LinkedClient):
-    """``stuck``: its socket takes nothing more, so that it must be skipped. What comes is looked at all the same."""
+    """``stuck``: its socket takes nothing more: it must be skipped. What comes is looked at all the same."""
 
     stuck = False
 
@@ -76,7 +76,7 @@ class SlowClient(LinkedClient):
 
 
 class SimClient:
-    """``rests``: content frames of publishes that were begun only. ``getting``: a basic.get without an answer."""
+    """``rests``: content of publishes that were begun only. ``getting``: a basic.get without an answer."""
 
     def __init__(self, linked: Linked, number: int) -> None:
         self.number = number
@@ -145,7 +145,7 @@ class BrokerMachine(RuleBasedStateMachine):
     # Clients
 
     def usable(self, client: int, channel: int) -> SimClient | None:
-        """The client, unless it waits for something; an unfinished publish of the channel is finished first."""
+        """The client, unless it waits for something. An unfinished publish of the channel is finished."""
         one = self.clients[client]
         if one.getting is not None or one.sessions[channel].expected:
             return None
