@@ -1,4 +1,4 @@
-"""The broker with its users and its store, without sockets: what a server and the offline command line open."""
+"""The broker with its users and its store, without sockets: what a server and the offline commands open."""
 
 from __future__ import annotations
 

@@ -24,10 +24,10 @@ Make = Callable[..., BrokerProcess]
 CONNECTIONS = int(os.environ.get("AMQPD_CONNECTIONS", "500"))
 QUEUES = int(os.environ.get("AMQPD_QUEUES", "1000"))
 MIB = 1 << 20
-# What sockets in both directions may hold beside the broker's own limits, and what Python needs for its work.
+# What sockets may hold in both directions beside the broker's own limits, and what Python needs.
 SLACK_BYTES = 48 * MIB
-# Limits for floods of 240 and 400 MB, and the memory that then must do: the windows, two batches, the caches of three
-# SQLite connections.
+# Limits for floods of 240 and 400 MB, and the memory that then must do: the windows, two batches, the caches
+# of three SQLite connections.
 SMALL = {"queue_window_bytes": "1MiB", "queue_windows_bytes": "4MiB", "unwritten_bytes_max": "4MiB"}
 FLOOD_BYTES = 120 * MIB
 

@@ -1,12 +1,13 @@
 """The power is cut under load: what was confirmed is on the disk, not in a cache.
 
-The data lies on an ext4 filesystem in a loop device, which is shut down without flushing while the broker works;
-then the broker is killed, the filesystem mounted again (which replays its journal) and the broker started.
-Everything that was confirmed must be there, as after kill -9 (see ``load``). Needs root.
+The data lies on an ext4 filesystem in a loop device, which is shut down without flushing while the broker
+works; then the broker is killed, the filesystem mounted again (which replays its journal) and the broker
+started. Everything that was confirmed must be there, as after kill -9 (see ``load``). Needs root.
 
 What counts is what clients were told before the cut, and what was sent after it must never be confirmed. In
-between lies the one commit under way: Linux (6.18, seen with a program of ten lines) may let an fdatasync that is
-caught by this shutdown return without an error though its block was lost. In a real power cut nobody hears of it.
+between lies the one commit under way: Linux (6.18, seen with a program of ten lines) may let an fdatasync
+that is caught by this shutdown return without an error though its block was lost. In a real power cut nobody
+hears of it.
 
 ``AMQPD_CRASH_ROUNDS`` sets how often (30), ``AMQPD_CRASH_SEED`` repeats the choices of a run.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from collections.abc import Iterator
@@ -92,10 +93,8 @@ def test_no_header_or_a_malformed_one_is_closed(proxied: BrokerProcess, header: 
     with behind(proxied, V1) as bystander:
         with connect(proxied.port) as sock:
             sock.sendall(header)
-            try:
+            with contextlib.suppress(ConnectionError):
                 assert sock.recv(100) == b""
-            except ConnectionError:
-                pass
         bystander.echo()
     assert "PROXY header" in proxied.log()
 

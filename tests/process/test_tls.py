@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import ssl
 import threading
@@ -102,11 +103,12 @@ def test_many_messages_go_both_ways_over_tls_at_once(plain_tls: TlsBroker) -> No
     with plain_tls.connect() as consumer, plain_tls.connect() as publisher:
         consumer.declare("q", durable=False)
         consumer.consume("q", no_ack=True)
-        sender = threading.Thread(
-            target=lambda: [
-                publisher.publish("q", b"%d" % n + bytes(size), persistent=False) for n in range(count)
-            ]
-        )
+
+        def publish() -> None:
+            for number in range(count):
+                publisher.publish("q", b"%d" % number + bytes(size), persistent=False)
+
+        sender = threading.Thread(target=publish)
         sender.start()
         for number in range(count):
             assert consumer.receive().body == b"%d" % number + bytes(size)
@@ -137,11 +139,9 @@ def test_other_things_than_tls_are_closed_and_harm_nobody(plain_tls: TlsBroker) 
         ):
             with connect(plain_tls.port) as sock:
                 sock.sendall(garbage)
-                try:
+                with contextlib.suppress(ConnectionError):
                     while sock.recv(4096):
                         pass
-                except ConnectionError:
-                    pass
             bystander.echo()
     assert "TLS: " in plain_tls.broker.log()
 

@@ -49,11 +49,14 @@ QUEUES: dict[str, tuple[bool, int | None, bool]] = {
 # Name: durable, auto-delete.
 EXCHANGES = {"amq.fanout": (True, False), "fan-durable": (True, False), "fan-auto": (False, True)}
 
-clients = st.sampled_from(CLIENTS)
-channels = st.sampled_from(CHANNELS)
-queue_names = st.sampled_from(sorted(QUEUES))
+# What is listed twice comes twice as often: steps must meet each other at the same queue to be of interest.
+clients = st.sampled_from((*CLIENTS, 0))
+channels = st.sampled_from((PLAIN, *CHANNELS))
+queue_names = st.sampled_from(("durable-1", "transient", "durable-1", "transient", *sorted(QUEUES)))
 exchange_names = st.sampled_from(sorted(EXCHANGES))
-targets = st.sampled_from([*sorted(QUEUES), *sorted(EXCHANGES)])
+targets = st.sampled_from(
+    ("durable-1", "transient", "durable-1", "transient", "amq.fanout", *sorted(QUEUES), *sorted(EXCHANGES))
+)
 indexes = st.integers(0, 20)
 flags = st.booleans()
 sizes = st.sampled_from((0, 40, 300))
@@ -128,6 +131,16 @@ class BrokerMachine(RuleBasedStateMachine):
         self.clients = [SimClient(self.linked, number) for number in CLIENTS]
         self.model.snapshots.setdefault(int(self.linked.broker.journal.committed), self.model.snapshot())
         self.drain()
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Everybody begins with the queues that are used most, and a fanout to them."""
+        for name in ("durable-1", "durable-2", "transient", "exclusive-0"):
+            self.declare(0, PLAIN, name)
+            self.commit()
+        for name in ("durable-1", "durable-2", "transient"):
+            self.bind(0, PLAIN, "amq.fanout", name)
+            self.commit()
 
     def kill(self) -> None:
         self.store.crash()
@@ -262,7 +275,6 @@ class BrokerMachine(RuleBasedStateMachine):
 
     # Topology
 
-    @rule(client=clients, channel=channels, name=queue_names)
     def declare(self, client: int, channel: int, name: str) -> None:
         durable, owner, auto_delete = QUEUES[name]
         one = self.usable(client, channel)
@@ -296,7 +308,6 @@ class BrokerMachine(RuleBasedStateMachine):
         """The queue, if it is there and the client may use it."""
         return self.model.queues.get(name) if QUEUES[name][1] in (None, client) else None
 
-    @rule(client=clients, channel=channels, name=queue_names, purge=flags)
     def empty(self, client: int, channel: int, name: str, purge: bool) -> None:
         """Purge or delete."""
         one = self.usable(client, channel)
@@ -315,7 +326,6 @@ class BrokerMachine(RuleBasedStateMachine):
             self.model.delete(queue)
             self.call(one, channel, "queue.delete", emptied, queue=name)
 
-    @rule(client=clients, channel=channels, exchange=exchange_names, name=queue_names)
     def bind(self, client: int, channel: int, exchange: str, name: str) -> None:
         one = self.usable(client, channel)
         if one is None or self.reachable(client, name) is None:
@@ -335,7 +345,6 @@ class BrokerMachine(RuleBasedStateMachine):
         self.model.bindings.add((exchange, name))
         self.call(one, channel, "queue.bind", queue=name, exchange=exchange)
 
-    @rule(client=clients, channel=channels, exchange=exchange_names, name=queue_names)
     def unbind(self, client: int, channel: int, exchange: str, name: str) -> None:
         one = self.usable(client, channel)
         if one is None or self.reachable(client, name) is None or exchange not in self.model.exchanges:
@@ -343,7 +352,6 @@ class BrokerMachine(RuleBasedStateMachine):
         self.model.unbind(exchange, name)
         self.call(one, channel, "queue.unbind", queue=name, exchange=exchange)
 
-    @rule(client=clients, channel=channels, exchange=st.sampled_from(("fan-durable", "fan-auto")))
     def delete_exchange(self, client: int, channel: int, exchange: str) -> None:
         one = self.usable(client, channel)
         if one is None or exchange not in self.model.exchanges:
@@ -360,7 +368,7 @@ class BrokerMachine(RuleBasedStateMachine):
         persistent=flags,
         mandatory=flags,
         size=sizes,
-        count=st.integers(1, 6),
+        count=st.integers(0, 8),
     )
     def publish(
         self,
@@ -372,6 +380,9 @@ class BrokerMachine(RuleBasedStateMachine):
         size: int,
         count: int,
     ) -> None:
+        """Some messages, one after the other; 0 means one of which only the method arrives by now."""
+        if count == 0:
+            self.begin_publish(client, channel, destination, persistent, mandatory)
         for _ in range(count):
             one = self.publisher(client, channel, destination)
             if one is None:
@@ -380,15 +391,13 @@ class BrokerMachine(RuleBasedStateMachine):
             self.arrived(one, channel, destination, body, persistent, mandatory)
             self.send(one, frames)
 
-    @rule(client=clients, channel=channels, destination=targets, persistent=flags, mandatory=flags)
     def begin_publish(
         self, client: int, channel: int, destination: str, persistent: bool, mandatory: bool
     ) -> None:
         """Only the method arrives; the content comes with a later step."""
         one = self.publisher(client, channel, destination)
-        if (
-            one is None or destination not in QUEUES
-        ):  # an exchange may be gone by then, which closes the channel
+        # An exchange may be gone by the time of the content, which closes the channel.
+        if one is None or destination not in QUEUES:
             return
         body, frames = self.message(channel, destination, persistent, mandatory, 40)
         cut = frames.index(b"\xce\x02\x00") + 1
@@ -429,7 +438,6 @@ class BrokerMachine(RuleBasedStateMachine):
         queue.subscriptions.append(subscription)
         self.call(one, channel, "basic.consume", queue=name, consumer_tag=tag, no_ack=no_ack)
 
-    @rule(client=clients, channel=channels, index=indexes)
     def cancel(self, client: int, channel: int, index: int) -> None:
         one = self.usable(client, channel)
         if one is None or not one.sessions[channel].subscriptions:
@@ -439,7 +447,6 @@ class BrokerMachine(RuleBasedStateMachine):
         self.model.unsubscribe(subscription)
         self.call(one, channel, "basic.cancel", consumer_tag=subscription.tag)
 
-    @rule(client=clients, channel=channels, limit=st.integers(0, 2))
     def limit_channel(self, client: int, channel: int, limit: int) -> None:
         one = self.usable(client, channel)
         if one is None or (limit and one.sessions[channel].in_flight > limit):
@@ -448,7 +455,6 @@ class BrokerMachine(RuleBasedStateMachine):
         session.prefetch_global = limit
         self.call(one, channel, "basic.qos", prefetch_count=limit, global_=True)
 
-    @rule(client=clients, channel=channels, active=flags)
     def flow(self, client: int, channel: int, active: bool) -> None:
         one = self.usable(client, channel)
         if one is None:
@@ -456,7 +462,6 @@ class BrokerMachine(RuleBasedStateMachine):
         one.sessions[channel].flowing = active
         self.call(one, channel, "channel.flow", active=active)
 
-    @rule(client=clients, full=flags)
     def outbox(self, client: int, full: bool) -> None:
         """The client's socket takes nothing for a while: it is skipped."""
         one = self.clients[client].client
@@ -475,14 +480,25 @@ class BrokerMachine(RuleBasedStateMachine):
 
     # Settling
 
+    def unsettled(self) -> list[tuple[int, int]]:
+        """Clients and channels that have something in flight."""
+        return [
+            (one.number, channel)
+            for one in self.clients
+            for channel, session in one.sessions.items()
+            if session.unacked
+        ]
+
+    @precondition(lambda self: bool(self.unsettled()))
     @rule(
-        client=clients,
-        channel=channels,
+        which=indexes,
         index=indexes,
         multiple=flags,
         how=st.sampled_from(("ack", "ack", "ack", "nack", "requeue")),
     )
-    def settle(self, client: int, channel: int, index: int, multiple: bool, how: str) -> None:
+    def settle(self, which: int, index: int, multiple: bool, how: str) -> None:
+        places = self.unsettled()
+        client, channel = places[which % len(places)]
         one = self.usable(client, channel)
         if one is None:
             return
@@ -506,7 +522,6 @@ class BrokerMachine(RuleBasedStateMachine):
             )
         self.send(one, frame)
 
-    @rule(client=clients)
     def recover(self, client: int) -> None:
         one = self.usable(client, PLAIN)
         if one is None:
@@ -540,7 +555,6 @@ class BrokerMachine(RuleBasedStateMachine):
 
     # Ends of channels and connections
 
-    @rule(client=clients, channel=channels)
     def close_channel(self, client: int, channel: int) -> None:
         one = self.clients[client]
         if one.getting is not None:
@@ -558,7 +572,6 @@ class BrokerMachine(RuleBasedStateMachine):
         assert last == "channel.close-ok"
         self.reopen(one, channel)
 
-    @rule(client=clients, polite=flags)
     def leave(self, client: int, polite: bool) -> None:
         """The connection ends, in order or not, and the client comes again."""
         one = self.clients[client]
@@ -620,6 +633,14 @@ class BrokerMachine(RuleBasedStateMachine):
                 self.linked.committed()
         self.drain()
 
+    @rule()
+    def commit(self) -> None:
+        """What mostly happens: the batch is taken, and written."""
+        if not self.store.must_resume:
+            self.seal()
+            if self.linked.batch is not None:
+                self.write(None, 0)
+
     def resumed(self) -> bool:
         try:
             self.store.resume()
@@ -645,11 +666,9 @@ class BrokerMachine(RuleBasedStateMachine):
 
     # Ends of the broker
 
-    @rule()
     def crash(self) -> None:
         self.kill()
 
-    @rule()
     def restart(self) -> None:
         """In order: connections end, everything is written, the claim is given back."""
         self.catch_up()
@@ -698,7 +717,6 @@ class BrokerMachine(RuleBasedStateMachine):
         store_holds(self.linked.reader, expected)
         self.look_for_orphans()
 
-    @rule()
     def settle_everything(self) -> None:
         """Everything is done with: the store is empty but for definitions."""
         for name in list(self.model.queues):
@@ -712,6 +730,76 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def look_for_orphans(self) -> None:
         no_orphans(self.disk, self.model.snapshot())
+
+    # Steps of which only one in many is wanted: in between queues must get long
+
+    @rule(
+        what=st.sampled_from(
+            ("declare", "declare", "purge", "delete", "bind", "bind", "unbind", "delete exchange")
+        ),
+        client=clients,
+        channel=channels,
+        exchange=exchange_names,
+        name=queue_names,
+    )
+    def change_topology(self, what: str, client: int, channel: int, exchange: str, name: str) -> None:
+        if what == "declare":
+            self.declare(client, channel, name)
+        elif what in ("purge", "delete"):
+            self.empty(client, channel, name, what == "purge")
+        elif what == "bind":
+            self.bind(client, channel, exchange, name)
+        elif what == "unbind":
+            self.unbind(client, channel, exchange, name)
+        elif exchange != "amq.fanout":
+            self.delete_exchange(client, channel, exchange)
+
+    @rule(
+        what=st.sampled_from(
+            ("cancel", "limit", "stop", "flow", "flow", "fill", "drain", "drain", "recover")
+        ),
+        client=clients,
+        channel=channels,
+        index=indexes,
+    )
+    def hinder(self, what: str, client: int, channel: int, index: int) -> None:
+        if what == "cancel":
+            self.cancel(client, channel, index)
+        elif what == "limit":
+            self.limit_channel(client, channel, index % 3)
+        elif what in ("stop", "flow"):
+            self.flow(client, channel, what == "flow")
+        elif what in ("fill", "drain"):
+            self.outbox(client, what == "fill")
+        else:
+            self.recover(client)
+
+    @rule(
+        what=st.sampled_from(
+            (
+                *("nothing",) * 4,
+                *("close channel",) * 2,
+                "close connection",
+                "lose connection",
+                "crash",
+                "restart",
+                "settle everything",
+            )
+        ),
+        client=clients,
+        channel=channels,
+    )
+    def disturb(self, what: str, client: int, channel: int) -> None:
+        if what == "close channel":
+            self.close_channel(client, channel)
+        elif what.endswith("connection"):
+            self.leave(client, what.startswith("close"))
+        elif what == "crash":
+            self.crash()
+        elif what == "restart":
+            self.restart()
+        elif what == "settle everything":
+            self.settle_everything()
 
     # Always
 

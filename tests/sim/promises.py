@@ -3,8 +3,8 @@
 The simulation tells the model what clients do (``publish``, ``settle``, ``delete`` ...) and what came back
 (``delivered``, ``confirmed``); the model knows at each moment what must lie where. The promises:
 
-1. *Confirmed is safe*: a confirmed persistent message on a durable queue is there after a crash, unless it
-   was settled, purged, or its queue deleted. So is a durable queue that a client was told of.
+1. *Confirmed is safe*: a confirmed persistent message on a durable queue is there after a crash, unless
+   it was settled, purged, or its queue deleted. So is a durable queue that a client was told of.
 2. *Settled is gone*: what a committed batch settled never comes back; what it did not settle does. Both follow
    from one rule: after batch n the store holds exactly what the model held when batch n was sealed.
 3. *Order*: a queue delivers its oldest ready message first; a requeued one keeps its place.
