@@ -46,6 +46,7 @@ def open_store(settings: Settings) -> tuple[SqliteStore, SqliteReader, Broker, U
     directory = Path(settings.store.data_dir)
     directory.mkdir(parents=True, exist_ok=True)
     store = SqliteStore(directory / FILE_NAME)
+    store.checkpointer.step_bytes = settings.store.checkpoint_bytes
     opened = store.open(SHARD, f"amqpd pid {os.getpid()}")
     reader = store.reader()
     registry = Registry()

@@ -197,7 +197,7 @@ class Store:
         " broker was started. One broker at a time.",
     )
     checkpoint_bytes: int = setting(
-        16 * 1024**2,
+        32 * 1024**2,
         Size(65536, 16 * GIB),
         "Size of the write-ahead log at which its content is moved to the database file, beside the commits.",
     )
@@ -279,18 +279,6 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Plugins:
-    """Extensions found among the installed Python packages."""
-
-    disabled: tuple[str, ...] = setting(
-        (), Texts(what="plugin names"), "Plugins that are installed but not wanted."
-    )
-    order: tuple[str, ...] = setting(
-        (), Texts(what="plugin names"), "Plugins to register first, in this order; the others follow by name."
-    )
-
-
-@dataclass(frozen=True)
 class Settings:
     """All settings of a broker, by section. Sizes are bytes, times seconds."""
 
@@ -302,7 +290,6 @@ class Settings:
     limits: Limits = Limits()
     log: Log = Log()
     server: Server = Server()
-    plugins: Plugins = Plugins()
 
 
 def _all_settings() -> Iterator[Setting]:

@@ -5,7 +5,7 @@ that is copied completely is written from its start again by the next commit.
 
 1. A step runs in a thread and connection of its own and never makes a commit wait, with the exceptions of
    rule 3.
-2. The log is left alone until ``STEP_BYTES`` were written to it: a page that changed often is then copied
+2. The log is left alone until ``step_bytes`` were written to it: a page that changed often is then copied
    once, and a page that was freed and used again is copied once too.
 3. Under steady load a step never finds the log standing still. When a step left little to copy
    (``REST_BYTES``), or the log is above ``LOG_BYTES_MAX``, the last part is copied with commits held back
@@ -54,11 +54,12 @@ class Checkpointer:
         self._stepping = threading.Lock()
         self._stale = False
         self.written = 0
+        self.step_bytes = STEP_BYTES
 
     def checkpoint_step(self) -> LogState | None:
         """Copy what is due; None when nothing was. Raises the store's errors; the next step starts afresh."""
         written = self.written
-        if written - self._seen < STEP_BYTES:
+        if written - self._seen < self.step_bytes:
             return None
         with self._stepping:
             try:
@@ -71,7 +72,7 @@ class Checkpointer:
                 self._stale = True
                 raise store_error(error, self._path) from error
             # What could not be copied (a reader was in the way) counts towards the next step.
-            self._seen = written - min(state.rest_bytes, STEP_BYTES)
+            self._seen = written - min(state.rest_bytes, self.step_bytes)
             return state
 
     def reopen(self) -> None:
