@@ -197,7 +197,7 @@ class Store:
         " broker was started. One broker at a time.",
     )
     checkpoint_bytes: int = setting(
-        32 * 1024**2,
+        128 * 1024**2,
         Size(65536, 16 * GIB),
         "Size of the write-ahead log at which its content is moved to the database file, beside the commits.",
     )

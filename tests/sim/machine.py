@@ -676,6 +676,7 @@ class BrokerMachine(RuleBasedStateMachine):
             self.end_connection(one)
             one.client.hang_up()
             one.client.received()
+            self.drain()
         self.linked.broker.finish()
         while self.linked.batch is not None or not self.linked.broker.journal.empty():
             self.seal()
@@ -709,7 +710,7 @@ class BrokerMachine(RuleBasedStateMachine):
         sessions = [
             session for one in self.clients if not one.client.stuck for session in one.sessions.values()
         ]
-        no_standstill(broker, self.model, sessions)
+        no_standstill(self.model, sessions)
         for one in self.clients:
             assert one.getting is None, "a basic.get was never answered"
             assert one.client.connection.wants_read(), "a connection is not read any more"

@@ -10,17 +10,19 @@ from pathlib import Path
 import pytest
 
 from amqpd.store import checkpoint
-from amqpd.store.checkpoint import REST_BYTES, STEP_BYTES
+from amqpd.store.checkpoint import REST_BYTES
 from amqpd.store.sqlite import SqliteStore
 from tests.store.batches import Writer, positions
 from tests.store.conftest import SqlitePlace
 
 MIB = 1 << 20
+STEP_BYTES = 32 * MIB
 
 
 def start(place: SqlitePlace) -> tuple[SqliteStore, Writer]:
     writer, _, _ = place.start()
     assert isinstance(writer.store, SqliteStore)
+    writer.store.checkpointer.step_bytes = STEP_BYTES
     return writer.store, writer
 
 
@@ -87,10 +89,10 @@ def test_a_reader_in_the_way_delays_the_copy_but_nothing_else(sqlite_place: Sqli
 def test_the_log_stays_bounded_while_commits_never_pause(
     sqlite_place: SqlitePlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "STEP_BYTES", 2 * MIB)
     monkeypatch.setattr(checkpoint, "REST_BYTES", 0)  # commits go on, so only the limit starts the log anew
     monkeypatch.setattr(checkpoint, "LOG_BYTES_MAX", 8 * MIB)
     store, writer = start(sqlite_place)
+    store.checkpointer.step_bytes = 2 * MIB
     stop = threading.Event()
 
     def step() -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from amqpd.store.checkpoint import STEP_BYTES
 from amqpd.store.contract import StoreCorrupt, StoreFull, StoreUnavailable, StoreUncertain
 from amqpd.store.reader import LOAD, SUMMARY
 from amqpd.store.schema import PAGE_SIZE
@@ -475,12 +474,13 @@ def test_a_log_that_a_killed_broker_left_behind_is_copied_back(
 ) -> None:
     """Each may write less than a step before it is killed: the log must not grow from crash to crash."""
     writer, _, _ = sqlite_place.start()
-    writer.publish([1], range(10, 10 + STEP_BYTES // 100_000 + 10), size=100_000)
+    writer.publish([1], range(10, 30), size=100_000)
     left = tmp_path / "left"
     left.mkdir()
     for name in ("amqpd.db", "amqpd.db-wal"):
         shutil.copy(sqlite_place.path.with_name(name), left / name)
     store = SqliteStore(left / "amqpd.db")
+    store.checkpointer.step_bytes = 1_000_000
     store.open("main", "the next one")
     state = store.checkpointer.checkpoint_step()
     assert state is not None
