@@ -216,10 +216,7 @@ def topic(core: Core) -> None:
 
 def topic_messages() -> list[bytes]:
     """More keys than a channel remembers routes for, so that the exchange is asked."""
-    return [
-        message("amq.topic", f"sensor.n{number}.{number % 1000}", TRANSIENT, bytes(16))
-        for number in range(9973)
-    ]
+    return [message("amq.topic", f"sensor.n{number}.{number % 1000}", TRANSIENT, bytes(16)) for number in range(9973)]
 
 
 def headers(core: Core) -> None:
@@ -282,10 +279,7 @@ def chunks(load: Load, batch: int) -> Iterator[bytes]:
     """Bytes of ``batch`` messages each, for ever; made beforehand, so that making them is not measured."""
     messages = load.publishes()
     count = len(messages)
-    together = [
-        b"".join(islice(cycle(messages), start, start + batch))
-        for start in range(0, max(count, batch), batch)
-    ]
+    together = [b"".join(islice(cycle(messages), start, start + batch)) for start in range(0, max(count, batch), batch)]
     return cycle(together)
 
 
@@ -320,12 +314,8 @@ def profile(load: Load, seconds: float, batch: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--load", action="append", choices=[load.name for load in LOADS], help="all by default"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--load", action="append", choices=[load.name for load in LOADS], help="all by default")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=100, help="messages that come in together")

@@ -26,17 +26,11 @@ LAG = 4  # commits between a message's insert and its delete
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=2.0, help="for each row of the table")
-    parser.add_argument(
-        "--queues", type=int, default=1, help="the messages of a commit go to this many in turn"
-    )
+    parser.add_argument("--queues", type=int, default=1, help="the messages of a commit go to this many in turn")
     parser.add_argument("--busy", action="store_true")
-    parser.add_argument(
-        "--directory", default=None, help="where the files go; a temporary directory by default"
-    )
+    parser.add_argument("--directory", default=None, help="where the files go; a temporary directory by default")
     options = parser.parse_args()
     print("  body  a commit   us wall   us cpu    p50 ms    p99 ms   log MiB")
     for size in (1024, 100):
@@ -71,9 +65,7 @@ def measure(directory: Path, size: int, rows: int, options: argparse.Namespace) 
     )
 
 
-def commit_for(
-    store: SqliteStore, options: argparse.Namespace, size: int, rows: int
-) -> tuple[list[float], float]:
+def commit_for(store: SqliteStore, options: argparse.Namespace, size: int, rows: int) -> tuple[list[float], float]:
     """Commit for some seconds; returns the commits' seconds, and the thread's CPU seconds in them."""
     bodies = [os.urandom(size) for _ in range(64)]
     waiting: deque[Batch] = deque()
@@ -86,9 +78,7 @@ def commit_for(
         ids = range(message, message + rows)
         batch.messages = [(id_, "", "queue", b"\x10\x00\x02", bodies[id_ % 64]) for id_ in ids]
         batch.entries = [(1 + id_ % options.queues, id_, 0) for id_ in ids]
-        batch.depths = [
-            (1 + queue, rows * LAG, rows * LAG * size) for queue in range(min(rows, options.queues))
-        ]
+        batch.depths = [(1 + queue, rows * LAG, rows * LAG * size) for queue in range(min(rows, options.queues))]
         message += rows
         batch.next_id = message
         waiting.append(batch)
@@ -113,8 +103,7 @@ def first_batch(queues: int) -> Batch:
     batch.next_id = queues + 1
     columns: dict[str, Scalar] = {"vhost": "/", "auto_delete": 0, "type": "classic", "arguments": b""}
     batch.definitions = [
-        Definition("queue", False, {"id": queue, "name": f"bench-{queue}", **columns})
-        for queue in range(1, queues + 1)
+        Definition("queue", False, {"id": queue, "name": f"bench-{queue}", **columns}) for queue in range(1, queues + 1)
     ]
     return batch
 

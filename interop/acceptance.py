@@ -48,9 +48,7 @@ class Result:
 def main() -> int:
     """Exit status 0 when every test passed or is listed as an expected failure, 1 otherwise."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "--url", help="a broker that runs on loopback, with guest:guest; without it amqpd is started"
-    )
+    parser.add_argument("--url", help="a broker that runs on loopback, with guest:guest; without it amqpd is started")
     url = parser.parse_args().url
     cache = cache_directory()
     source = find_source(cache)
@@ -131,9 +129,7 @@ def fetch_from_debian(cache: Path) -> Path | None:
     with tempfile.TemporaryDirectory() as directory:
         apt = private_apt(Path(directory))
         subprocess.run(["apt-get", *apt, "-qq", "update"], check=False, capture_output=True)
-        listing = subprocess.run(
-            ["apt-cache", *apt, "showsrc", "python-pika"], capture_output=True, text=True
-        )
+        listing = subprocess.run(["apt-cache", *apt, "showsrc", "python-pika"], capture_output=True, text=True)
         for version in re.findall(r"^Version: (.+)$", listing.stdout, re.MULTILINE):
             source = f"python-pika={version}"
             get = ["apt-get", *apt, "-qq", "--only-source", "--download-only", "--tar-only", "source", source]
@@ -164,9 +160,7 @@ def private_apt(directory: Path) -> list[str]:
         "Dir::State::status": "status",
         "Dir::Cache": "",
     }
-    arguments = [f"{name}={directory / value}" for name, value in options.items()] + [
-        "APT::Sandbox::User=root"
-    ]
+    arguments = [f"{name}={directory / value}" for name, value in options.items()] + ["APT::Sandbox::User=root"]
     return [word for argument in arguments for word in ("-o", argument)]
 
 
@@ -240,9 +234,7 @@ def report(results: list[Result], expected: dict[str, str]) -> int:
     unexpected = 0
     for result in results:
         if result.outcome == "failed":
-            reason = next(
-                (why for pattern, why in expected.items() if fnmatch.fnmatch(result.name, pattern)), None
-            )
+            reason = next((why for pattern, why in expected.items() if fnmatch.fnmatch(result.name, pattern)), None)
             unexpected += reason is None
             print(f"{'expected' if reason else 'FAILED'}: {result.name}: {reason or result.message}")
     if not any(result.outcome == "passed" for result in results):

@@ -228,9 +228,7 @@ class Management:
         return [
             str(row["name"])
             for row in rows
-            if isinstance(row, dict)
-            and row.get("user_provided_name") == name
-            and row.get("state") == "running"
+            if isinstance(row, dict) and row.get("user_provided_name") == name and row.get("state") == "running"
         ]
 
 
@@ -253,9 +251,7 @@ def running_elsewhere(url: str) -> Iterator[Broker]:
     """
     ctl = shlex.split(os.environ.get("RABBITMQCTL", ""))
     alarm = _ctl_alarm(ctl) if ctl else _cannot_alarm
-    restart = (
-        _ctl_restart(ctl, url) if ctl and os.environ.get("RABBITMQ_MAY_RESTART") == "1" else _cannot_restart
-    )
+    restart = _ctl_restart(ctl, url) if ctl and os.environ.get("RABBITMQ_MAY_RESTART") == "1" else _cannot_restart
     management = _management_of(url, os.environ.get("RABBITMQ_MANAGEMENT_URL"))
     if management is None:
         yield Broker(url, restart=restart, alarm=alarm)
@@ -264,9 +260,7 @@ def running_elsewhere(url: str) -> Iterator[Broker]:
     user = urllib.parse.urlsplit(url).username or "guest"
     management.call("PUT", "vhosts", vhost)
     try:
-        management.call(
-            "PUT", "permissions", vhost, user, body={"configure": ".*", "write": ".*", "read": ".*"}
-        )
+        management.call("PUT", "permissions", vhost, user, body={"configure": ".*", "write": ".*", "read": ".*"})
         own = urllib.parse.urlsplit(url)._replace(path="/" + urllib.parse.quote(vhost, safe="")).geturl()
         yield Broker(own, management.close_connections, restart, alarm)
     finally:

@@ -16,9 +16,7 @@ from interop.transcript import MISSING, Difference, Json, differing_places, unex
         ("x", ["x"], [("", "x", ["x"])]),
     ],
 )
-def test_differing_places_are_the_innermost_ones(
-    left: Json, right: Json, places: list[tuple[str, Json, Json]]
-) -> None:
+def test_differing_places_are_the_innermost_ones(left: Json, right: Json, places: list[tuple[str, Json, Json]]) -> None:
     assert list(differing_places(left, right)) == places
 
 

@@ -30,9 +30,7 @@ def differing_places(left: Json, right: Json, path: str = "") -> Iterator[tuple[
     """Yield (path, left value, right value) of the innermost places where two transcripts differ."""
     if isinstance(left, dict) and isinstance(right, dict):
         for key in sorted(left.keys() | right.keys()):
-            yield from differing_places(
-                left.get(key, MISSING), right.get(key, MISSING), f"{path}/{key}".lstrip("/")
-            )
+            yield from differing_places(left.get(key, MISSING), right.get(key, MISSING), f"{path}/{key}".lstrip("/"))
     elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
         for index, (one, other) in enumerate(zip(left, right, strict=True)):
             yield from differing_places(one, other, f"{path}/{index}".lstrip("/"))

@@ -36,9 +36,7 @@ SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^()\s]+)\)")
 HEADING = re.compile(r"(?m)^#+ +(.+?)\s*$")
 PATH = re.compile(r"^(?:amqpd|bench|docs|etc|interop|plugins|tests|\.ci)/[\w./*-]*$")
-MODULE = re.compile(
-    r"^(?:auth|broker|exchanges|features|queues|server|session|spec|store|wire)/[\w/*-]+\.py$"
-)
+MODULE = re.compile(r"^(?:auth|broker|exchanges|features|queues|server|session|spec|store|wire)/[\w/*-]+\.py$")
 MAKE = re.compile(r"(?:^|[\s$;&|(])make ([a-z][a-z-]*)")
 README_PROGRAM_LINES = 15  # "ten lines", with room for an import and a blank line
 
@@ -166,7 +164,9 @@ def test_readme_shows_the_two_commands_and_a_program() -> None:
 
 
 def test_check_finds_a_broken_link_and_heading() -> None:
-    text = "[a](docs/none.md) [b](LICENSE) [c](docs/dependencies.md#to-build) [d](docs/dependencies.md#no) [e](https://x)"
+    text = (
+        "[a](docs/none.md) [b](LICENSE) [c](docs/dependencies.md#to-build) [d](docs/dependencies.md#no) [e](https://x)"
+    )
     assert broken_links("README.md", text) == ["docs/none.md", "docs/dependencies.md#no"]
 
 
@@ -183,9 +183,7 @@ def test_check_finds_a_missing_make_target() -> None:
 
 
 def test_check_finds_an_unknown_option() -> None:
-    run_command = click.Command(
-        "run", params=[click.Option(["-c", "--config"]), click.Option(["--data-dir"])]
-    )
+    run_command = click.Command("run", params=[click.Option(["-c", "--config"]), click.Option(["--data-dir"])])
     main = click.Group("amqpd", commands={"run": run_command, "users": click.Group("users", commands={})})
     text = (
         "`amqpd 0.1.0 (pure)`, `amqpd run -c x --data-dir DIR`, `amqpd --data-dir d`, `amqpd stop`, `users`\n"

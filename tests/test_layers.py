@@ -51,9 +51,7 @@ def test_violation_is_caught(copy: Path, module: str, statement: str, broken: st
     (copy / "amqpd" / module / "made_up_violation.py").write_text(statement + "\n")
     status, output = lint(copy)
     assert status == 1, output
-    contracts = {
-        contract["id"]: contract["name"] for contract in pyproject()["tool"]["importlinter"]["contracts"]
-    }
+    contracts = {contract["id"]: contract["name"] for contract in pyproject()["tool"]["importlinter"]["contracts"]}
     for identity, name in contracts.items():
         assert f"{name} {'BROKEN' if identity == broken else 'KEPT'}" in output
     assert "made_up_violation" in output
@@ -69,6 +67,4 @@ def test_package_outside_the_layers_is_caught(copy: Path) -> None:
 def test_every_layer_but_server_and_store_must_be_pure() -> None:
     contracts = {contract["id"]: contract for contract in pyproject()["tool"]["importlinter"]["contracts"]}
     packages = {path.parent.name for path in (ROOT / "amqpd").glob("*/__init__.py")}
-    assert set(contracts["core-is-pure"]["source_modules"]) == {
-        f"amqpd.{name}" for name in packages - OUTSIDE_ALLOWED
-    }
+    assert set(contracts["core-is-pure"]["source_modules"]) == {f"amqpd.{name}" for name in packages - OUTSIDE_ALLOWED}

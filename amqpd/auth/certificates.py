@@ -61,9 +61,7 @@ class CertificateName:
     ``SAN_TYPES`` and ``san_index`` counts the names of that type from 0. Raises ValueError for another value.
     """
 
-    def __init__(
-        self, login_from: str = DISTINGUISHED_NAME, san_type: str = "dns", san_index: int = 0
-    ) -> None:
+    def __init__(self, login_from: str = DISTINGUISHED_NAME, san_type: str = "dns", san_index: int = 0) -> None:
         if login_from == "subject_alt_name":  # RabbitMQ takes both
             login_from = SUBJECT_ALTERNATIVE_NAME
         if login_from not in LOGIN_FROM:
@@ -121,10 +119,7 @@ def _pairs(value: object) -> list[tuple[str, str]]:
     return [
         (pair[0], pair[1])
         for pair in value
-        if isinstance(pair, tuple)
-        and len(pair) == 2
-        and isinstance(pair[0], str)
-        and isinstance(pair[1], str)
+        if isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], str)
     ]
 
 

@@ -137,9 +137,7 @@ def parse_scrypt(password_hash: str) -> ScryptHash:
     if n < 2 or n & (n - 1) or r < 1 or p < 1:
         raise ValueError("scrypt needs n to be a power of two above 1, r and p to be positive")
     if 128 * n * r > SCRYPT_MEMORY_BYTES_MAX or p > SCRYPT_P_MAX:
-        raise ValueError(
-            f"a scrypt hash may use {SCRYPT_MEMORY_BYTES_MAX} bytes and p={SCRYPT_P_MAX} at most"
-        )
+        raise ValueError(f"a scrypt hash may use {SCRYPT_MEMORY_BYTES_MAX} bytes and p={SCRYPT_P_MAX} at most")
     salt, digest = _base64(match[4]), _base64(match[5])
     # A digest of a byte or two would let in every hundredth password.
     if len(salt) < 8 or not SCRYPT_DIGEST_BYTES <= len(digest) <= 64:

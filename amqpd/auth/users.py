@@ -216,9 +216,7 @@ class Users(PermissionTables):
         self._account(user)
         for pattern in (write, read):
             compile_pattern(pattern)
-        self._change(
-            "topic_permission", False, user=user, vhost=vhost, exchange=exchange, write=write, read=read
-        )
+        self._change("topic_permission", False, user=user, vhost=vhost, exchange=exchange, write=write, read=read)
 
     def clear_topic_permissions(self, user: str, vhost: str, exchange: str | None = None) -> None:
         """Clear the row of one exchange, or with None those of all in the vhost. Raises NoSuchUser."""

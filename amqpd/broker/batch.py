@@ -51,9 +51,7 @@ KINDS: Final[dict[str, Kind]] = {
         {"vhost": str, "name": str}, {"type": str, "auto_delete": int, "internal": int, "arguments": bytes}
     ),
     # Dropping a queue drops its entries and the messages nobody else holds.
-    "queue": Kind(
-        {"id": int}, {"vhost": str, "name": str, "auto_delete": int, "type": str, "arguments": bytes}
-    ),
+    "queue": Kind({"id": int}, {"vhost": str, "name": str, "auto_delete": int, "type": str, "arguments": bytes}),
     "binding": Kind(
         {
             "vhost": str,

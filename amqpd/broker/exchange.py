@@ -17,9 +17,7 @@ BindingKey = tuple[str, str, str, bytes]
 class Binding:
     """``arguments`` belong to its identity (spec 1.7.2.3): the same ends with other arguments are another binding."""
 
-    def __init__(
-        self, source: Exchange, destination: Destination, routing_key: str, arguments: Table
-    ) -> None:
+    def __init__(self, source: Exchange, destination: Destination, routing_key: str, arguments: Table) -> None:
         self.source: Exchange = source
         self.destination: Destination = destination
         self.routing_key: str = routing_key

@@ -63,9 +63,7 @@ class VHost:
         self.bound: dict[Destination, dict[tuple[str, BindingKey], Binding]] = {}
         for exchange, kind in PREDECLARED:
             internal = exchange == "amq.rabbitmq.trace"
-            self.exchanges[exchange] = registry.exchange_types[kind](
-                name, exchange, True, False, internal, {}
-            )
+            self.exchanges[exchange] = registry.exchange_types[kind](name, exchange, True, False, internal, {})
 
     def routable(self, name: str) -> Queue | None:
         """The queue the default exchange reaches by ``name``."""
@@ -78,9 +76,7 @@ class VHost:
         self, name: str, kind: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table
     ) -> Exchange:
         """Make a new exchange. ``kind`` must be registered."""
-        exchange = self.registry.exchange_types[kind](
-            self.name, name, durable, auto_delete, internal, arguments
-        )
+        exchange = self.registry.exchange_types[kind](self.name, name, durable, auto_delete, internal, arguments)
         self.exchanges[name] = exchange
         self.revision.value += 1
         if durable:
@@ -116,9 +112,7 @@ class VHost:
         self, name: str, kind: str, durable: bool, auto_delete: bool, owner: object, arguments: Table
     ) -> Queue:
         """Make a new queue. ``kind`` must be registered; ``owner`` makes it exclusive."""
-        queue = self.registry.queue_types[kind](
-            self.shard, self.name, name, durable, auto_delete, owner, arguments
-        )
+        queue = self.registry.queue_types[kind](self.shard, self.name, name, durable, auto_delete, owner, arguments)
         queue.id = self.shard.journal.new_id()
         for attach in self.registry.queue_features:
             attach(queue)

@@ -94,9 +94,7 @@ def _prune(node: Node, word: str) -> None:
         del node.children[word]
 
 
-def _walk(
-    node: Node, words: list[str], at: i64, found: list[Destination], seen: set[tuple[int, int]]
-) -> None:
+def _walk(node: Node, words: list[str], at: i64, found: list[Destination], seen: set[tuple[int, int]]) -> None:
     if at == len(words):
         if node.destinations:
             found.extend(node.destinations)

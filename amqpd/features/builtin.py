@@ -7,9 +7,9 @@ from amqpd.exchanges.direct import DirectExchange
 from amqpd.exchanges.fanout import FanoutExchange
 from amqpd.exchanges.headers import HeadersExchange
 from amqpd.exchanges.topic import TopicExchange
+from amqpd.features import max_length
 from amqpd.features.alternate_exchange import AlternateExchange
 from amqpd.features.sender_selected import SenderSelected
-from amqpd.features import max_length
 from amqpd.queues.classic import ClassicQueue
 
 

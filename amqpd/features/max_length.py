@@ -1,7 +1,8 @@
 """Length limits: x-max-length and x-max-length-bytes count ready messages, x-overflow says what a full queue does.
 
 ``drop-head`` (the default) drops the oldest and the publisher is acked; ``reject-publish`` drops the new one and the
-publisher is nacked. A limit is enforced after what can be delivered was delivered, so 0 means: to waiting consumers only.
+publisher is nacked. A limit is enforced after what can be delivered was delivered, so 0 means: to waiting consumers
+only.
 """
 
 from __future__ import annotations

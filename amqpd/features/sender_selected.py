@@ -15,9 +15,8 @@ from amqpd.wire.table import Field
 
 class SenderSelected(RouteExtension):
     def extra_keys(self, header: ContentHeader) -> list[str]:
-        if not _mentions(header, b"\x02CC"):
-            if not _mentions(header, b"\x03BCC"):
-                return []
+        if not _mentions(header, b"\x02CC") and not _mentions(header, b"\x03BCC"):
+            return []
         table = header.table()
         return [*_keys("CC", table.get("CC")), *_keys("BCC", table.get("BCC"))]
 
@@ -40,9 +39,7 @@ def _keys(name: str, field: Field | None) -> list[str]:
     if field is None:
         return []
     if not isinstance(field.value, list):
-        raise PreconditionFailed(
-            f'invalid message: {{unacceptable_type_in_header,"{name}",{TYPE_NAMES[field.kind]}}}'
-        )
+        raise PreconditionFailed(f'invalid message: {{unacceptable_type_in_header,"{name}",{TYPE_NAMES[field.kind]}}}')
     return [
         item.value.decode("utf-8", "surrogateescape")
         for item in field.value

@@ -1,4 +1,7 @@
-"""Entries in order, taken from the front. Hot: a list with a read index compiles to a few instructions, a deque does not."""
+"""Entries in order, taken from the front. Hot.
+
+A list with a read index compiles to a few instructions; a deque does not.
+"""
 
 from __future__ import annotations
 

@@ -32,9 +32,7 @@ class VhostTable(Protocol):
     @property
     def vhosts(self) -> Mapping[str, Vhost]: ...
 
-    def create_vhost(
-        self, name: str, description: str = ..., tags: str = ..., metadata: str = ...
-    ) -> object: ...
+    def create_vhost(self, name: str, description: str = ..., tags: str = ..., metadata: str = ...) -> object: ...
 
     def delete_vhost(self, name: str) -> object: ...
 
@@ -232,14 +230,10 @@ def connections_list(core: Core, arguments: Arguments) -> list[Row]:
 def connections_close(core: Core, arguments: Arguments) -> int:
     """Close connections by name, user or vhost; what is not given matches all. Returns how many."""
     assert core.live is not None
-    wanted = {
-        key: _text(arguments, key) for key in ("name", "user", "vhost") if arguments.get(key) is not None
-    }
+    wanted = {key: _text(arguments, key) for key in ("name", "user", "vhost") if arguments.get(key) is not None}
     if not wanted:
         raise ValueError("say which connections to close: by name, user or vhost")
-    found = [
-        row for row in core.live.connections() if all(row[key] == value for key, value in wanted.items())
-    ]
+    found = [row for row in core.live.connections() if all(row[key] == value for key, value in wanted.items())]
     if not found and "name" in wanted:
         raise ValueError(f"no connection is named '{wanted['name']}'")
     for row in found:

@@ -106,9 +106,7 @@ class Application:
         self.session_log = ConnectionLogs(log)
         self.alarms = Alarms(self.broker, log, settings)
         self.environment = self._environment()
-        self.writer = StoreWriter(
-            core.store, self.inbox, self._committed, self._store_trouble, self._store_fatal
-        )
+        self.writer = StoreWriter(core.store, self.inbox, self._committed, self._store_trouble, self._store_fatal)
         self.reader = PageReader(core.reader, self.inbox, self._page_loaded, self._store_fatal)
         self.checkpoints = Checkpoints(core.store, log, self.inbox, self._store_fatal)
         self.poller = Poller(
@@ -230,9 +228,7 @@ class Application:
         if settings.listeners.tls:
             self.tls_context = make_context(settings.tls)
             listeners += [
-                Listener(
-                    _bound(address.host, address.port, settings.listeners.backlog), lambda: self.tls_context
-                )
+                Listener(_bound(address.host, address.port, settings.listeners.backlog), lambda: self.tls_context)
                 for address in settings.listeners.tls
             ]
         return listeners

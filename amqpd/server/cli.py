@@ -33,9 +33,7 @@ def form() -> str:
     """``compiled`` when the hot modules are shared libraries, else ``pure``."""
     # Looked up, not imported: this must be quick.
     spec = find_spec("amqpd.wire.frames")
-    compiled = (
-        spec is not None and spec.origin is not None and spec.origin.endswith(tuple(EXTENSION_SUFFIXES))
-    )
+    compiled = spec is not None and spec.origin is not None and spec.origin.endswith(tuple(EXTENSION_SUFFIXES))
     return "compiled" if compiled else "pure"
 
 
@@ -53,12 +51,8 @@ def common_options(function: F) -> F:
     """-c, --data-dir and --json, before or after the name of a command."""
     for made in (
         click.option("--json", is_flag=True, expose_value=False, callback=_keep, help="Print JSON."),
-        click.option(
-            "--data-dir", metavar="DIR", expose_value=False, callback=_keep, help="Directory of the data."
-        ),
-        click.option(
-            "-c", "--config", metavar="FILE", expose_value=False, callback=_keep, help="Configuration file."
-        ),
+        click.option("--data-dir", metavar="DIR", expose_value=False, callback=_keep, help="Directory of the data."),
+        click.option("-c", "--config", metavar="FILE", expose_value=False, callback=_keep, help="Configuration file."),
     ):
         function = made(function)
     return function
@@ -66,9 +60,7 @@ def common_options(function: F) -> F:
 
 def _run_options(function: F) -> F:
     for made in (
-        click.option(
-            "--log-level", metavar="L", expose_value=False, callback=_keep, help="debug, info, warning, ..."
-        ),
+        click.option("--log-level", metavar="L", expose_value=False, callback=_keep, help="debug, info, warning, ..."),
         click.option(
             "--listen",
             metavar="ADDR:PORT",

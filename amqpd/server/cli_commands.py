@@ -115,9 +115,7 @@ def _hashed(password: str | None, from_stdin: bool) -> dict[str, str]:
 
 
 def _password_options(function: Any) -> Any:
-    function = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")(
-        function
-    )
+    function = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")(function)
     return click.option(
         "--password",
         metavar="P",
@@ -128,9 +126,7 @@ def _password_options(function: Any) -> Any:
 @users.command("add")
 @click.argument("name")
 @_password_options
-@click.option(
-    "--tag", "tags", multiple=True, metavar="T", help="A tag such as administrator; may be repeated."
-)
+@click.option("--tag", "tags", multiple=True, metavar="T", help="A tag such as administrator; may be repeated.")
 @common_options
 def users_add(name: str, password: str | None, password_stdin: bool, tags: tuple[str, ...]) -> None:
     """Add a user."""
@@ -344,9 +340,7 @@ def status() -> None:
     if kept("json"):
         show_rows([found])
     else:
-        show_rows(
-            [{"what": key.replace("_", " "), "value": value} for key, value in found.items()], "what", "value"
-        )
+        show_rows([{"what": key.replace("_", " "), "value": value} for key, value in found.items()], "what", "value")
 
 
 @click.group()

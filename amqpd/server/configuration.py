@@ -93,12 +93,8 @@ class Source:
             loaded = self.load()
         except ConfigurationError as error:
             return Reloaded(current, error=str(error))
-        different = [
-            one for one in SETTINGS.values() if value_of(loaded.settings, one) != value_of(current, one)
-        ]
-        taken: Values = {
-            key: value_of(loaded.settings if one.live else current, one) for key, one in SETTINGS.items()
-        }
+        different = [one for one in SETTINGS.values() if value_of(loaded.settings, one) != value_of(current, one)]
+        taken: Values = {key: value_of(loaded.settings if one.live else current, one) for key, one in SETTINGS.items()}
         settings = build(taken)
         # What is live may be right with the new other half only: no certificate, and no TLS listener.
         if (problem := inconsistency(settings)) is not None:
@@ -158,9 +154,7 @@ def _from_toml(path: Path, text: str) -> Values:
     values: Values = {}
     for section, table in tables.items():
         if not isinstance(table, dict):
-            raise ConfigurationError(
-                f"{path}: key '{section}' stands outside of a section{_elsewhere(section)}"
-            )
+            raise ConfigurationError(f"{path}: key '{section}' stands outside of a section{_elsewhere(section)}")
         if section not in SECTIONS:
             raise _unknown_section(str(path), section)
         for key, raw in table.items():
@@ -211,9 +205,7 @@ def _known(where: str, section: str, key: str) -> Setting:
         return SETTINGS[section, key]
     keys = [name for table, name in SETTINGS if table == section]
     near = _nearest(key, keys) or _elsewhere(key)
-    raise ConfigurationError(
-        f"{where}: unknown key '{section}.{key}'; [{section}] has {', '.join(keys)}{near}"
-    )
+    raise ConfigurationError(f"{where}: unknown key '{section}.{key}'; [{section}] has {', '.join(keys)}{near}")
 
 
 def _elsewhere(key: str) -> str:
@@ -223,9 +215,7 @@ def _elsewhere(key: str) -> str:
 
 def _unknown_section(where: str, section: str) -> ConfigurationError:
     near = _nearest(section, SECTIONS)
-    return ConfigurationError(
-        f"{where}: unknown section [{section}]; sections are {', '.join(SECTIONS)}{near}"
-    )
+    return ConfigurationError(f"{where}: unknown section [{section}]; sections are {', '.join(SECTIONS)}{near}")
 
 
 def _typed(where: str, one: Setting, raw: object) -> object:
@@ -234,9 +224,7 @@ def _typed(where: str, one: Setting, raw: object) -> object:
     except NotAllowed:
         shown = re.sub(r"[\x00-\x1f\x7f]", "?", "***" if one.key == "default_pass" else repr(raw))
         near = _nearest(raw, one.kind.choices) if isinstance(raw, str) else ""
-        raise ConfigurationError(
-            f"{where}: {one.name} = {shown[:80]}: must be {one.kind.allowed}{near}"
-        ) from None
+        raise ConfigurationError(f"{where}: {one.name} = {shown[:80]}: must be {one.kind.allowed}{near}") from None
 
 
 def _nearest(word: str, words: Sequence[str]) -> str:

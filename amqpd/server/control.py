@@ -101,9 +101,7 @@ def _remove_stale(path: Path) -> None:
         raise ControlError(f"{path}: another broker answers there")
 
 
-async def serve_control(
-    path: Path, handle: Handle, *, task_status: trio.TaskStatus[None] | None = None
-) -> None:
+async def serve_control(path: Path, handle: Handle, *, task_status: trio.TaskStatus[None] | None = None) -> None:
     """Answer commands at ``path`` until cancelled, then remove the socket.
 
     ``handle(command, arguments)`` returns something JSON can carry once the change is durable; it raises
@@ -233,9 +231,7 @@ def request(path: Path, command: str, arguments: dict[str, Any]) -> Any:
             with connection.makefile("rb") as reader:
                 text = reader.readline(ANSWER_BYTES_MAX)
         except TimeoutError:
-            raise ControlError(
-                f"{path}: the broker did not answer within {CLIENT_SECONDS_MAX:g} seconds"
-            ) from None
+            raise ControlError(f"{path}: the broker did not answer within {CLIENT_SECONDS_MAX:g} seconds") from None
         except OSError as error:
             raise ControlError(f"{path}: {error.strerror}") from None
     try:

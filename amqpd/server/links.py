@@ -145,16 +145,12 @@ class Link:
         certificate = (tls.session.getpeercert() or {}) if tls is not None else None
         environment = self.poller.environment
         handshake = Handshake(environment, Peer(self.peer, is_loopback(self.peer), certificate))
-        connection = Connection(
-            environment, self.poller.new_number(), f"{self.peer} -> {self.host}", handshake
-        )
+        connection = Connection(environment, self.poller.new_number(), f"{self.peer} -> {self.host}", handshake)
         connection.outbox.link = self
         self.connection = connection
         now = environment.broker.now
         environment.broker.timers.set(connection.close_timer, now + environment.handshake_timeout_ms)
-        self.log.accepted(
-            connection, self.peer, self.host, (tls.session.version() or "") if tls is not None else ""
-        )
+        self.log.accepted(connection, self.peer, self.host, (tls.session.version() or "") if tls is not None else "")
 
     def readable(self) -> None:
         try:

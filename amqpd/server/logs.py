@@ -147,8 +147,7 @@ class ConnectionLog:
         """connection.open was answered; ``name`` is the client-provided name."""
         self.user, self.vhost, self.name = user, vhost, name[:NAME_LENGTH_MAX]
         self._log.info(
-            f"connection {self._with(self.name)}:"
-            f" user '{user}' authenticated and granted access to vhost '{vhost}'",
+            f"connection {self._with(self.name)}: user '{user}' authenticated and granted access to vhost '{vhost}'",
             **self._detail(),
         )
 
@@ -196,9 +195,7 @@ class ConnectionLog:
 
     def cut(self, reason: str) -> None:
         """The connection ended without connection.close: missed heartbeats, a handshake timeout."""
-        self._log.warning(
-            f"closing AMQP connection {self._parties()}: {reason}", **self._detail(), reason=reason
-        )
+        self._log.warning(f"closing AMQP connection {self._parties()}: {reason}", **self._detail(), reason=reason)
 
     def _parties(self, *more: str) -> str:
         vhost = f"vhost: '{self.vhost}'" if self.vhost else ""

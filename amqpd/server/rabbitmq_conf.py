@@ -95,9 +95,7 @@ def _login_from(name: str, value: str) -> object:
 
 def _level(name: str, value: str) -> object:
     # RabbitMQ's levels "notice" and "none" have no name here; the nearest louder one loses nothing.
-    return {"notice": "info", "none": "critical", "alert": "critical", "emergency": "critical"}.get(
-        value, value
-    )
+    return {"notice": "info", "none": "critical", "alert": "critical", "emergency": "critical"}.get(value, value)
 
 
 def _format(name: str, value: str) -> object:
@@ -144,9 +142,7 @@ PLAIN: dict[str, tuple[str, str, Convert]] = {
 _PERMISSIONS = ("configure", "write", "read")
 
 
-def _listed(
-    name: str, value: str, lists: dict[tuple[str, str], list[object]]
-) -> tuple[str, str, object] | None:
+def _listed(name: str, value: str, lists: dict[tuple[str, str], list[object]]) -> tuple[str, str, object] | None:
     """Keys that make up a list together; the list so far replaces the one before."""
     head, _, last = name.rpartition(".")
     if name in ("listeners.tcp", "listeners.ssl"):

@@ -38,7 +38,5 @@ def _allowed(one: Setting) -> str:
 
 
 def _comment(text: str) -> list[str]:
-    paragraphs = [
-        textwrap.wrap(paragraph, 106, break_on_hyphens=False) or [""] for paragraph in text.splitlines()
-    ]
+    paragraphs = [textwrap.wrap(paragraph, 106, break_on_hyphens=False) or [""] for paragraph in text.splitlines()]
     return [f"# {line}".rstrip() for paragraph in paragraphs for line in paragraph]

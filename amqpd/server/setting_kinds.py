@@ -144,9 +144,7 @@ class Size(Kind):
 
     def __init__(self, minimum: int, maximum: int) -> None:
         self.minimum, self.maximum = minimum, maximum
-        self.allowed = (
-            f"a size from {size_text(minimum)} to {size_text(maximum)}, such as 4096, 64MiB or 64MB"
-        )
+        self.allowed = f"a size from {size_text(minimum)} to {size_text(maximum)}, such as 4096, 64MiB or 64MB"
 
     def read(self, value: object) -> int:
         if isinstance(value, str):
@@ -207,11 +205,7 @@ class Duration(Kind):
     def read(self, value: object) -> float:
         if isinstance(value, str):
             value = duration_from_text(value)
-        if (
-            not isinstance(value, int | float)
-            or isinstance(value, bool)
-            or not self.minimum <= value <= self.maximum
-        ):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not self.minimum <= value <= self.maximum:
             raise NotAllowed
         return float(value)
 
@@ -251,9 +245,7 @@ class Addresses(Texts):
 
     def __init__(self) -> None:
         super().__init__()
-        self.allowed = (
-            'a list of addresses such as "127.0.0.1:5672", "[::1]:5672" or ":5672" (every interface)'
-        )
+        self.allowed = 'a list of addresses such as "127.0.0.1:5672", "[::1]:5672" or ":5672" (every interface)'
 
     def read_one(self, value: object) -> Address:
         if not isinstance(value, str):

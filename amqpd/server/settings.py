@@ -133,9 +133,7 @@ class Connections:
     frame_max: int = setting(
         131072, Integer(4096, 2**31 - 1, "bytes"), "Largest frame offered to clients, in bytes.", live=True
     )
-    channel_max: int = setting(
-        2047, Integer(1, 65535), "Most channels open at once on a connection.", live=True
-    )
+    channel_max: int = setting(2047, Integer(1, 65535), "Most channels open at once on a connection.", live=True)
     max_message_size: int = setting(
         134217728, Size(1, 2**31 - 1), "Largest message body; a larger one closes its channel.", live=True
     )
@@ -273,9 +271,7 @@ class Server:
 
     product: str = setting("RabbitMQ", Kind(), "Product in the server properties.")
     version: str = setting("3.13.7", Kind(), "Version in the server properties.")
-    cluster_name: str = setting(
-        "", Kind(), 'Cluster name in the server properties. Empty: "amqpd@" and the host name.'
-    )
+    cluster_name: str = setting("", Kind(), 'Cluster name in the server properties. Empty: "amqpd@" and the host name.')
 
 
 @dataclass(frozen=True)

@@ -142,9 +142,7 @@ class PageReader:
         """The page; tried again while the store does not answer, None when stopped."""
         while True:
             try:
-                return self._reader.load(
-                    int(request.queue.id), request.after, request.limit, request.max_bytes
-                )
+                return self._reader.load(int(request.queue.id), request.after, request.limit, request.max_bytes)
             except (StoreUnavailable, StoreUncertain, StoreFull):
                 if self._stopping.wait(RETRY_SECONDS):
                     return None
@@ -153,9 +151,7 @@ class PageReader:
 class Checkpoints:
     """Moves the log into the database, and deletes what was purged or dropped, beside the commits."""
 
-    def __init__(
-        self, store: SqliteStore, log: Log, inbox: Inbox, fatal: Callable[[BaseException], None]
-    ) -> None:
+    def __init__(self, store: SqliteStore, log: Log, inbox: Inbox, fatal: Callable[[BaseException], None]) -> None:
         """``fatal(error)`` is called through ``inbox``: without this thread the log would grow without end."""
         self._store = store
         self._log = log

@@ -105,9 +105,7 @@ def _consume_replies(channel: Channel, tag: str, no_ack: bool, no_wait: bool) ->
     vhost = channel.vhost
     token = channel.connection.environment.token
     name = f"{REPLY_TO.decode()}.{token()}.{token()}"
-    queue = vhost.registry.queue_types["classic"](
-        vhost.shard, vhost.name, name, False, False, channel.connection, {}
-    )
+    queue = vhost.registry.queue_types["classic"](vhost.shard, vhost.name, name, False, False, channel.connection, {})
     queue.id = vhost.shard.journal.new_id()
     vhost.reply_queues[name] = queue
     channel.reply_queue = queue

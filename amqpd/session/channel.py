@@ -181,9 +181,7 @@ class Channel(ChannelPort):
         """A content header frame."""
         if self.expects != _HEADER:
             if self.expects == _BODY:
-                raise UnexpectedFrame(
-                    "expected content body, got non content body frame instead", BASIC_PUBLISH
-                )
+                raise UnexpectedFrame("expected content body, got non content body frame instead", BASIC_PUBLISH)
             raise UnexpectedFrame("expected method frame, got non method frame instead", 0)
         payload = buffer[start:end]
         header = self.header
@@ -256,7 +254,8 @@ class Channel(ChannelPort):
             self._route_again()
         route = self.route
         header = self.header
-        assert route is not None and header is not None
+        assert route is not None
+        assert header is not None
         queues = route.queues
         if header.checked:
             keys = self._check_properties(route, header)

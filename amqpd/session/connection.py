@@ -274,21 +274,14 @@ class Connection(ConnectionPort):
                 raise self._odd_frame()
             self._connection_method(method)
         elif self.state != RUNNING:
-            raise ChannelError(
-                f"unexpected frame on channel {number} in connection state {self.handshake.state}", 0
-            )
+            raise ChannelError(f"unexpected frame on channel {number} in connection state {self.handshake.state}", 0)
         elif channel is not None:
             self._while_channel_closes(channel, method)
         elif kind != FRAME_METHOD:
             raise UnexpectedFrame("expected method frame, got non method frame instead", 0)
         elif method == CHANNEL_OPEN:
             self._open_channel(number)
-        elif (
-            method != BASIC_ACK
-            and method != BASIC_NACK
-            and method != BASIC_REJECT
-            and method != CHANNEL_CLOSE_OK
-        ):
+        elif method != BASIC_ACK and method != BASIC_NACK and method != BASIC_REJECT and method != CHANNEL_CLOSE_OK:
             raise ChannelError("expected 'channel.open'", int(method))
         elif method == CHANNEL_CLOSE_OK:
             raise CommandInvalid("unimplemented method", int(method))
@@ -557,9 +550,4 @@ def check_close(arguments: ArgumentReader) -> None:
 
 def method_at(buffer: bytes, at: i64) -> i64:
     """Class and method id as one number."""
-    return (
-        (i64(buffer[at]) << 24)
-        | (i64(buffer[at + 1]) << 16)
-        | (i64(buffer[at + 2]) << 8)
-        | i64(buffer[at + 3])
-    )
+    return (i64(buffer[at]) << 24) | (i64(buffer[at + 1]) << 16) | (i64(buffer[at + 2]) << 8) | i64(buffer[at + 3])

@@ -125,9 +125,7 @@ def exchange_unbind(channel: Channel, arguments: ArgumentReader) -> None:
         channel.send(MethodWriter(EXCHANGE_UNBIND_OK))
 
 
-def _bind_arguments(
-    channel: Channel, arguments: ArgumentReader, method: int
-) -> tuple[str, str, str, bool, Table]:
+def _bind_arguments(channel: Channel, arguments: ArgumentReader, method: int) -> tuple[str, str, str, bool, Table]:
     arguments.short()
     destination = without_line_breaks(arguments.shortstr())
     source = without_line_breaks(arguments.shortstr())

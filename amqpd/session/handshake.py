@@ -46,9 +46,7 @@ CAPABILITIES = (
 )
 
 
-def server_properties(
-    product: str, version: str, cluster_name: str, platform: str, own_version: str
-) -> Table:
+def server_properties(product: str, version: str, cluster_name: str, platform: str, own_version: str) -> Table:
     """The nine keys RabbitMQ announces. Clients choose their behaviour by product and version (trap T5)."""
     return {
         "capabilities": Field("F", {name: boolean(True) for name in CAPABILITIES}),
@@ -239,9 +237,7 @@ class Handshake:
                 if isinstance(other, Connection) and other.user.name == user and other.state == RUNNING
             )
             if opened >= limit:
-                raise NotAllowed(
-                    f"connection refused for user '{user}': user connection limit ({limit}) is reached"
-                )
+                raise NotAllowed(f"connection refused for user '{user}': user connection limit ({limit}) is reached")
 
     def check_user_id(self, connection: Connection, octets: bytes) -> None:
         """Raises PreconditionFailed (406) when a message claims another user than the one logged in."""

@@ -57,9 +57,7 @@ def queue_declare(channel: Channel, arguments: ArgumentReader) -> None:
         channel.send(MethodWriter(QUEUE_DECLARE_OK).shortstr(name).long(messages).long(consumers))
 
 
-def _declare(
-    channel: Channel, name: str, durable: bool, exclusive: bool, auto_delete: bool, table: Table
-) -> Queue:
+def _declare(channel: Channel, name: str, durable: bool, exclusive: bool, auto_delete: bool, table: Table) -> Queue:
     vhost = channel.vhost
     connection = channel.connection
     if not name:
@@ -92,9 +90,7 @@ def _declare(
             f"cannot declare queue '{name}': queue limit in vhost '{vhost.name}' ({limit}) is reached"
         )
     kind = table.get("x-queue-type")
-    queue = vhost.declare_queue(
-        name, described(kind.value) if kind else "classic", durable, auto_delete, owner, table
-    )
+    queue = vhost.declare_queue(name, described(kind.value) if kind else "classic", durable, auto_delete, owner, table)
     if exclusive:
         connection.exclusive_queues.append(queue)
     return queue
@@ -127,9 +123,7 @@ def queue_unbind(channel: Channel, arguments: ArgumentReader) -> None:
     channel.send(MethodWriter(QUEUE_UNBIND_OK))
 
 
-def _bind_arguments(
-    channel: Channel, arguments: ArgumentReader, method: int
-) -> tuple[str, str, str, Table, bool]:
+def _bind_arguments(channel: Channel, arguments: ArgumentReader, method: int) -> tuple[str, str, str, Table, bool]:
     """Queue, exchange, key, table and no-wait; an empty queue name means the last one declared."""
     arguments.short()
     given = without_line_breaks(arguments.shortstr())

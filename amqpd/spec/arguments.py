@@ -64,9 +64,7 @@ class Argument(NamedTuple):
 QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {
     row.name: row
     for row in (
-        Argument(
-            "x-expires", INT, 1, MILLISECONDS_MAX, doc="Delete the queue when unused for this long, ms."
-        ),
+        Argument("x-expires", INT, 1, MILLISECONDS_MAX, doc="Delete the queue when unused for this long, ms."),
         Argument("x-message-ttl", INT, 0, MILLISECONDS_MAX, doc="Longest stay of a message, ms."),
         Argument("x-max-length", INT, doc="Most ready messages the queue keeps."),
         Argument("x-max-length-bytes", INT, doc="Most octets of ready bodies the queue keeps."),
@@ -193,9 +191,7 @@ def check_is_text(key: str, value: Typed, what: str, name: str, vhost: str) -> N
     """Raises PreconditionFailed unless ``value`` is a longstr."""
     if value[0] != "S":
         kind = TYPE_NAMES[value[0]]
-        raise PreconditionFailed(
-            f"invalid type '{kind}' for arg '{key}' in {what} '{name}' in vhost '{vhost}'"
-        )
+        raise PreconditionFailed(f"invalid type '{kind}' for arg '{key}' in {what} '{name}' in vhost '{vhost}'")
 
 
 def _fault(row: Argument, typed: Typed) -> str:

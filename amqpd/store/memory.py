@@ -37,9 +37,7 @@ class MemoryDisk:
         self.last_batch = 0
         self.next_id = 1
         self.clean = True
-        self.definitions: dict[str, dict[tuple[Scalar, ...], dict[str, Scalar]]] = {
-            kind: {} for kind in KINDS
-        }
+        self.definitions: dict[str, dict[tuple[Scalar, ...], dict[str, Scalar]]] = {kind: {} for kind in KINDS}
         self.depths: dict[int, tuple[int, int]] = {}
         self.redelivered: dict[int, int] = {}
         self.durable = _Shelf()
@@ -126,9 +124,7 @@ class MemoryReader:
                 for kind, rows in disk.definitions.items()
                 for values in rows.values()
             ]
-            queues = [
-                _queue_summary(disk, int(key[0] or 0)) for key in sorted(disk.definitions["queue"], key=repr)
-            ]
+            queues = [_queue_summary(disk, int(key[0] or 0)) for key in sorted(disk.definitions["queue"], key=repr)]
             return Summary(definitions, sorted(queues))
 
     def load(self, queue: int, after: int, limit: int, max_bytes: int) -> list[StoredEntry]:

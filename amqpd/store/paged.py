@@ -52,9 +52,7 @@ class PagedFile:
         """
         if not self.present and not batch.paged_entries:
             return
-        if not (
-            batch.paged_messages or batch.paged_entries or batch.settled or discarded or self._trash_waiting()
-        ):
+        if not (batch.paged_messages or batch.paged_entries or batch.settled or discarded or self._trash_waiting()):
             return
         connection, tables = self._open()
         with transaction(connection):

@@ -166,9 +166,7 @@ def _spans(connection: sqlite3.Connection, queue: int, after: int) -> list[tuple
     return spans
 
 
-def _load(
-    connection: sqlite3.Connection, queue: int, after: int, limit: int, max_bytes: int
-) -> list[StoredEntry]:
+def _load(connection: sqlite3.Connection, queue: int, after: int, limit: int, max_bytes: int) -> list[StoredEntry]:
     page: list[StoredEntry] = []
     size = 0
     for first, last in _spans(connection, queue, after):
@@ -176,9 +174,7 @@ def _load(
         for row in rows:
             entry = StoredEntry._make(row)
             if entry.body is None:
-                raise StoreCorrupt(
-                    f"entry {entry.position} of queue {queue} refers to a message that is missing"
-                )
+                raise StoreCorrupt(f"entry {entry.position} of queue {queue} refers to a message that is missing")
             page.append(entry)
             size += len(entry.body)
             if size > max_bytes:

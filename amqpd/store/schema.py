@@ -101,8 +101,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     version = _version(connection, path)
     if version > SCHEMA_VERSION:
         raise StoreCorrupt(
-            f"{path} was written by a newer amqpd"
-            f" (schema {version}; this program knows schemas up to {SCHEMA_VERSION})"
+            f"{path} was written by a newer amqpd (schema {version}; this program knows schemas up to {SCHEMA_VERSION})"
         )
     if version == 0:
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")

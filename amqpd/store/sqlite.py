@@ -271,9 +271,7 @@ def _discarded(batch: Batch) -> list[EntryRange]:
     return [*batch.purged, *dropped]
 
 
-def _write(
-    connection: sqlite3.Connection, tables: MessageTables, batch: Batch, discarded: list[EntryRange]
-) -> None:
+def _write(connection: sqlite3.Connection, tables: MessageTables, batch: Batch, discarded: list[EntryRange]) -> None:
     if batch.definitions:
         write_definitions(connection, batch.definitions)
     tables.insert(batch.messages, batch.entries)

@@ -49,9 +49,7 @@ class MessageTables:
     ``repeatable``: rows that are there already are left alone, so that a batch may be written twice.
     """
 
-    def __init__(
-        self, connection: sqlite3.Connection, shared_flag: int = SHARED, repeatable: bool = False
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, shared_flag: int = SHARED, repeatable: bool = False) -> None:
         self._execute = connection.execute
         self._shared_flag = shared_flag
         self._repeatable = repeatable
@@ -69,9 +67,7 @@ class MessageTables:
             for count, values in pieces(entries):
                 self._execute(repeated(self._insert_into + "entry VALUES ", "(?,?,?)", count), values)
 
-    def delete(
-        self, settled: Sequence[EntryRange], released: Sequence[IdRange], shared: Sequence[int]
-    ) -> None:
+    def delete(self, settled: Sequence[EntryRange], released: Sequence[IdRange], shared: Sequence[int]) -> None:
         """Delete entries in ranges, messages in id ranges, and the ``shared`` messages no entry refers to."""
         if len(settled) == 1:
             self._execute("DELETE FROM entry WHERE queue = ? AND position BETWEEN ? AND ?", settled[0])
@@ -79,8 +75,7 @@ class MessageTables:
             for count, values in pieces(settled):
                 self._execute(
                     repeated(
-                        "DELETE FROM entry WHERE (queue, position) IN"
-                        " (SELECT e.queue, e.position FROM (VALUES ",
+                        "DELETE FROM entry WHERE (queue, position) IN (SELECT e.queue, e.position FROM (VALUES ",
                         "(?,?,?)",
                         count,
                         ") AS r CROSS JOIN entry AS e"
@@ -182,9 +177,7 @@ class MessageTables:
             (queue, flags, first, entries[-1][1]),
         )
         if done.rowcount != len(entries):
-            raise StoreCorrupt(
-                f"entries of queue {queue} from {first} on refer to messages that are not stored"
-            )
+            raise StoreCorrupt(f"entries of queue {queue} from {first} on refer to messages that are not stored")
 
     def _delete_messages(self, ranges: Sequence[IdRange]) -> None:
         if len(ranges) == 1:
@@ -201,9 +194,7 @@ class MessageTables:
                 values,
             )
 
-    def _sweep_range(
-        self, trashed: tuple[int, int, int, int], rows_max: int, bytes_max: int
-    ) -> tuple[int, int]:
+    def _sweep_range(self, trashed: tuple[int, int, int, int], rows_max: int, bytes_max: int) -> tuple[int, int]:
         """Delete the front of one trash range. Returns how many entries and how many octets of bodies
         went.
         """

@@ -211,9 +211,7 @@ def header_from_properties(properties: bytes, body_size: int) -> ContentHeader:
 
 def with_headers(header: ContentHeader, table: Table) -> ContentHeader:
     """The same header with another header table; an empty table drops the property."""
-    return _replaced(
-        header, FLAG_HEADERS, struct.pack(">I", len(body := encode_table(table))) + body, bool(table)
-    )
+    return _replaced(header, FLAG_HEADERS, struct.pack(">I", len(body := encode_table(table))) + body, bool(table))
 
 
 def with_reply_to(header: ContentHeader, reply_to: bytes) -> ContentHeader:

@@ -75,9 +75,7 @@ class FrameReader:
             return False
         size: i64 = i64(read_i32_be(buffer, at + 3)) & 0xFFFFFFFF
         if self.payload_max and size > self.payload_max + FRAME_SIZE_TOLERANCE:
-            raise FrameError(
-                f"type {buffer[at]}, all octets = <<>>: {{frame_too_large,{size},{self.payload_max}}}", 0
-            )
+            raise FrameError(f"type {buffer[at]}, all octets = <<>>: {{frame_too_large,{size},{self.payload_max}}}", 0)
         if have < size + 8:
             self.wanted = size + 8
             return False

@@ -143,9 +143,7 @@ class Backlog:
         with Connection(self.broker.address) as connection:
             self.outcome.count_after_drain = connection.declare(self.queue, PASSIVE)
         if self.outcome.count_after_drain:
-            self.outcome.faults.append(
-                f"{self.outcome.count_after_drain:,} left in the queue after the drain"
-            )
+            self.outcome.faults.append(f"{self.outcome.count_after_drain:,} left in the queue after the drain")
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -157,15 +155,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--count", type=int, default=COUNT, metavar="N", help=f"messages (default {COUNT:,})")
     parser.add_argument("--size", type=int, default=SIZE_BYTES, metavar="BYTES", help="body (default 1024)")
-    parser.add_argument(
-        "--confirm", type=int, default=1000, metavar="N", help="confirm window (default 1000)"
-    )
-    parser.add_argument(
-        "--prefetch", type=int, default=500, metavar="N", help="drain: prefetch (default 500)"
-    )
-    parser.add_argument(
-        "--multi-ack", type=int, default=50, metavar="N", help="drain: ack every (default 50)"
-    )
+    parser.add_argument("--confirm", type=int, default=1000, metavar="N", help="confirm window (default 1000)")
+    parser.add_argument("--prefetch", type=int, default=500, metavar="N", help="drain: prefetch (default 500)")
+    parser.add_argument("--multi-ack", type=int, default=50, metavar="N", help="drain: ack every (default 50)")
     parser.add_argument(
         "--rss-limit",
         type=float,
@@ -175,13 +167,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--markdown", action="store_true", help="print a section for bench/RESULTS.md")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go (default in --data)")
-    parser.add_argument(
-        "--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help="on a disk (default var/bench)"
-    )
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help="on a disk (default var/bench)")
     parser.add_argument("--keep-data", action="store_true", help="leave the broker's data and log")
-    parser.add_argument(
-        "--amqpbench", metavar="PATH", help="load generator or its source (default AMQPBENCH)"
-    )
+    parser.add_argument("--amqpbench", metavar="PATH", help="load generator or its source (default AMQPBENCH)")
     add_broker_options(parser, "", "amqpd")
     options = parser.parse_args(arguments)
     if options.count < 1 or options.size < BODY_MIN or options.multi_ack > options.prefetch:
@@ -221,9 +209,7 @@ def keep_memory(outcome: Outcome, sampler: MemorySampler, limit_mib: float) -> N
     outcome.rss_idle_mib = outcome.rss_peaks_mib.get("idle")
     outcome.rss_peak_mib = sampler.peak_kb / 1024
     if limit_mib and outcome.rss_peak_mib >= limit_mib:
-        outcome.faults.append(
-            f"memory reached {outcome.rss_peak_mib:,.0f} MiB; the limit is {limit_mib:,.0f}"
-        )
+        outcome.faults.append(f"memory reached {outcome.rss_peak_mib:,.0f} MiB; the limit is {limit_mib:,.0f}")
 
 
 def rows(outcome: Outcome) -> list[list[str]]:

@@ -81,9 +81,7 @@ class Amqpd(OwnedBroker):
     so that sources beside the script can not shadow an installed compiled form. With it, that tree runs.
     """
 
-    def __init__(
-        self, name: str, directory: Path, python: str, checkout: str | None, arguments: list[str]
-    ) -> None:
+    def __init__(self, name: str, directory: Path, python: str, checkout: str | None, arguments: list[str]) -> None:
         super().__init__(name, directory, free_port())
         self.python = python
         self.arguments = arguments
@@ -189,13 +187,9 @@ class ScratchRabbitMQ(OwnedBroker):
 
     def _peer(self, *arguments: str) -> str:
         try:
-            done = subprocess.run(
-                [self.peer, *arguments], env=self.environment, capture_output=True, text=True
-            )
+            done = subprocess.run([self.peer, *arguments], env=self.environment, capture_output=True, text=True)
         except OSError as error:
-            raise BrokerError(
-                f"can not run {self.peer}: {error}; set RABBITMQ_PEER or RABBITMQ_URL"
-            ) from error
+            raise BrokerError(f"can not run {self.peer}: {error}; set RABBITMQ_PEER or RABBITMQ_URL") from error
         if done.returncode:
             raise BrokerError(f"{self.peer} {arguments[0]}: {done.stderr.strip()}")
         return done.stdout.strip()

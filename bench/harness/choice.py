@@ -39,18 +39,10 @@ def add_broker_options(parser: argparse.ArgumentParser, side: str, default: str)
     parser.add_argument(
         flag, default=default, metavar="KIND", help=f"amqpd, rabbitmq or amqp://... (default {default})"
     )
-    parser.add_argument(
-        f"{prefix}python", metavar="PATH", help="amqpd: interpreter that has it (default .venv's)"
-    )
-    parser.add_argument(
-        f"{prefix}checkout", metavar="DIR", help="amqpd: run this source tree, not what is installed"
-    )
-    parser.add_argument(
-        f"{prefix}args", default="", metavar="ARGS", help="amqpd: more arguments for `amqpd run`"
-    )
-    parser.add_argument(
-        f"{prefix}pid", type=int, metavar="PID", help="running broker: its pid, for CPU and memory"
-    )
+    parser.add_argument(f"{prefix}python", metavar="PATH", help="amqpd: interpreter that has it (default .venv's)")
+    parser.add_argument(f"{prefix}checkout", metavar="DIR", help="amqpd: run this source tree, not what is installed")
+    parser.add_argument(f"{prefix}args", default="", metavar="ARGS", help="amqpd: more arguments for `amqpd run`")
+    parser.add_argument(f"{prefix}pid", type=int, metavar="PID", help="running broker: its pid, for CPU and memory")
 
 
 def read_choice(options: argparse.Namespace, side: str) -> Choice:
@@ -100,7 +92,5 @@ def require_disk(directory: Path) -> str:
         if mount.split()[2] == number:
             kind = source.split()[0]
     if kind in ("tmpfs", "ramfs"):
-        raise BrokerError(
-            f"{directory} is on {kind}: commits cost nothing there; give --data a directory on a disk"
-        )
+        raise BrokerError(f"{directory} is on {kind}: commits cost nothing there; give --data a directory on a disk")
     return kind

@@ -78,11 +78,7 @@ def long_string(raw: bytes) -> bytes:
 
 def method_frame(channel: int, class_id: int, method_id: int, arguments: bytes = b"") -> bytes:
     """Encode one method frame."""
-    return (
-        struct.pack(">BHIHH", FRAME_METHOD, channel, 4 + len(arguments), class_id, method_id)
-        + arguments
-        + b"\xce"
-    )
+    return struct.pack(">BHIHH", FRAME_METHOD, channel, 4 + len(arguments), class_id, method_id) + arguments + b"\xce"
 
 
 def queue_delete_frame(queue: str) -> bytes:
@@ -123,9 +119,7 @@ class Connection:
             self.version = start[found.end() : found.end() + found[1][0]].decode(errors="replace")
         properties = short_string("product") + b"S" + long_string(b"amqpd bench")
         secret = b"\0" + address.user.encode() + b"\0" + address.password.encode()
-        start_ok = (
-            long_string(properties) + short_string("PLAIN") + long_string(secret) + short_string("en_US")
-        )
+        start_ok = long_string(properties) + short_string("PLAIN") + long_string(secret) + short_string("en_US")
         self.socket.sendall(method_frame(0, 10, 11, start_ok))
         channel_max, frame_max, _heartbeat = struct.unpack(">HIH", self.wait_method(CONNECTION_TUNE)[:8])
         tune_ok = struct.pack(">HIH", channel_max, min(frame_max, FRAME_MAX) or FRAME_MAX, 0)
@@ -138,9 +132,7 @@ class Connection:
     def close(self) -> None:
         """Close politely; a broker that is already gone is fine."""
         try:
-            self.socket.sendall(
-                method_frame(0, 10, 50, struct.pack(">H", 200) + short_string("bye") + b"\0\0\0\0")
-            )
+            self.socket.sendall(method_frame(0, 10, 50, struct.pack(">H", 200) + short_string("bye") + b"\0\0\0\0"))
             self.wait_method(CONNECTION_CLOSE_OK)
         except (OSError, ClientError):
             pass

@@ -54,9 +54,7 @@ class Generator:
         path = Path(place or os.environ.get("AMQPBENCH") or DEFAULT_SOURCE).resolve()
         self.binary = built(path) if path.is_dir() else path
         if not os.access(self.binary, os.X_OK):
-            raise GeneratorMissing(
-                f"no load generator at {path}: set AMQPBENCH to the binary or its source directory"
-            )
+            raise GeneratorMissing(f"no load generator at {path}: set AMQPBENCH to the binary or its source directory")
 
     def run(self, address: Address, arguments: Sequence[str], *, pid: int | None, longest_s: float) -> Answer:
         """Run once and wait. ``longest_s`` is the window; a run that hangs long after it is killed."""
@@ -100,9 +98,7 @@ def built(directory: Path) -> Path:
     """Compile amqpbench.c of ``directory`` when the cached binary is missing or older; returns the binary."""
     source, binary = directory / "amqpbench.c", ROOT / ".cache" / "bench" / "amqpbench"
     if not source.is_file():
-        raise GeneratorMissing(
-            f"no amqpbench.c in {directory}: set AMQPBENCH to the binary or its source directory"
-        )
+        raise GeneratorMissing(f"no amqpbench.c in {directory}: set AMQPBENCH to the binary or its source directory")
     if binary.is_file() and binary.stat().st_mtime >= source.stat().st_mtime:
         return binary
     binary.parent.mkdir(parents=True, exist_ok=True)

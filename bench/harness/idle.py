@@ -173,31 +173,18 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog="Exit status: 0 fine, 1 a paced run was not ok, 2 could not measure.",
     )
     parser.add_argument("--connections", type=int, default=CONNECTIONS, metavar="N", help="default 5000")
-    parser.add_argument(
-        "--queues", type=int, default=QUEUES, metavar="N", help="durable, empty; default 10000"
-    )
+    parser.add_argument("--queues", type=int, default=QUEUES, metavar="N", help="durable, empty; default 10000")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="paced runs a phase (default 3)")
-    parser.add_argument(
-        "--time", type=float, default=5.0, metavar="S", help="seconds a paced run (default 5)"
-    )
-    parser.add_argument(
-        "--idle-time", type=float, default=3.0, metavar="S", help="idle CPU window (default 3)"
-    )
+    parser.add_argument("--time", type=float, default=5.0, metavar="S", help="seconds a paced run (default 5)")
+    parser.add_argument("--idle-time", type=float, default=3.0, metavar="S", help="idle CPU window (default 3)")
     parser.add_argument("--markdown", action="store_true", help="print a section for bench/RESULTS.md")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go (default in --data)")
-    parser.add_argument(
-        "--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help="on a disk (default var/bench)"
-    )
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help="on a disk (default var/bench)")
     parser.add_argument("--keep-data", action="store_true", help="leave the broker's data and log")
-    parser.add_argument(
-        "--amqpbench", metavar="PATH", help="load generator or its source (default AMQPBENCH)"
-    )
+    parser.add_argument("--amqpbench", metavar="PATH", help="load generator or its source (default AMQPBENCH)")
     add_broker_options(parser, "", "amqpd")
     options = parser.parse_args(arguments)
-    if (
-        min(options.connections, options.queues, options.repeat) < 1
-        or min(options.time, options.idle_time) <= 0
-    ):
+    if min(options.connections, options.queues, options.repeat) < 1 or min(options.time, options.idle_time) <= 0:
         parser.error("counts must be at least 1 and times above 0")
     return options
 

@@ -56,9 +56,7 @@ _PERSISTENT = "--size 1024 --persistent --durable --confirm 1000 --prefetch 500 
 _CONFIRM = ("confirm_us.p50", "confirm_us.p99", "confirm_us.mean")
 
 LOADS = (
-    Load(
-        "persistent", "1 KiB persistent, confirm window 1000, prefetch 500, ack every 50, 1 to 1", _PERSISTENT
-    ),
+    Load("persistent", "1 KiB persistent, confirm window 1000, prefetch 500, ack every 50, 1 to 1", _PERSISTENT),
     Load("transient", "16 B transient, auto-ack, 1 to 1", "--size 16 --transient --autoack"),
     Load(
         "paced",
@@ -133,9 +131,7 @@ LOADS = (
 BY_NAME = {load.name: load for load in LOADS}
 
 
-def run_load(
-    generator: Generator, load: Load, address: Address, pid: int | None, time_s: float, prefix: str
-) -> Answer:
+def run_load(generator: Generator, load: Load, address: Address, pid: int | None, time_s: float, prefix: str) -> Answer:
     """Run ``load`` once for ``time_s``, its queues named ``prefix``; nothing of it stays in the broker."""
     options = [*load.options.split(), "--prefix", prefix]
     window = ["--time", str(time_s)] if load.timed else []

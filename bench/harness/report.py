@@ -63,9 +63,7 @@ def facts(filesystem: str) -> dict[str, str]:
 
 def markdown_title(what: str, known: dict[str, str]) -> str:
     """Return the head of a section for RESULTS.md."""
-    return (
-        f"## {what}, {known['date']}, {known['commit']}\n\n{known['machine']}. {known.get('broker', '-')}.\n"
-    )
+    return f"## {what}, {known['date']}, {known['commit']}\n\n{known['machine']}. {known.get('broker', '-')}.\n"
 
 
 def commit() -> str:

@@ -57,10 +57,7 @@ class Results:
 
     def measured(self) -> list[tuple[Load, bool]]:
         """Return each load with its crowd flag, in the order first run."""
-        return [
-            (BY_NAME[load], crowd)
-            for load, crowd in dict.fromkeys((run.load, run.crowd) for run in self.runs)
-        ]
+        return [(BY_NAME[load], crowd) for load, crowd in dict.fromkeys((run.load, run.crowd) for run in self.runs)]
 
     def as_json(self) -> dict[str, object]:
         """Return everything for a JSON file: the medians by load and every single run with its summary."""
@@ -77,10 +74,7 @@ class Results:
             "load": load.name,
             "crowd": crowd,
             "unit": load.unit,
-            **{
-                side: {figure: self.median(side, load.name, figure, crowd) for figure in figures}
-                for side in SIDES
-            },
+            **{side: {figure: self.median(side, load.name, figure, crowd) for figure in figures} for side in SIDES},
             "ratio": {figure: self.ratio(load.name, figure, crowd) for figure in figures},
         }
 

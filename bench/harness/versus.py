@@ -30,9 +30,7 @@ EXIT_STATUS = "Exit status: 0 fine, 1 a run was not ok or a target was missed, 2
 class Comparison:
     """Two started brokers and the runs made with them. Progress goes to standard error, one line a run."""
 
-    def __init__(
-        self, generator: Generator, brokers: dict[str, Broker], time_s: float, results: Results
-    ) -> None:
+    def __init__(self, generator: Generator, brokers: dict[str, Broker], time_s: float, results: Results) -> None:
         self.generator = generator
         self.brokers = brokers
         self.time_s = time_s
@@ -58,9 +56,7 @@ class Comparison:
         for side, broker in self.brokers.items():
             prefix = f"bench{os.getpid()}{side}.{load.name}"
             answer = run_load(self.generator, load, broker.address, broker.pid, self.time_s, prefix)
-            run = Run(
-                side, load.name, crowd, index, answer.ok, answer.error, load.figures(answer), answer.summary
-            )
+            run = Run(side, load.name, crowd, index, answer.ok, answer.error, load.figures(answer), answer.summary)
             self.results.runs.append(run)
             outcome = "ok" if run.ok else f"NOT OK: {run.error}"
             rate = f"{significant(run.figures['rate'])} {load.unit}"
@@ -89,19 +85,11 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"also {', '.join(CROWD_LOADS)}, {CROWD_QUEUES:,} queues, {CROWD_CONNECTIONS} connections idle",
     )
     parser.add_argument("--targets", action="store_true", help="judge the targets too; implies --crowd")
-    parser.add_argument(
-        "--markdown", action="store_true", help="print a section for bench/RESULTS.md instead of text"
-    )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="where every figure goes (default in --data)"
-    )
-    parser.add_argument(
-        "--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help="on a disk (default var/bench)"
-    )
+    parser.add_argument("--markdown", action="store_true", help="print a section for bench/RESULTS.md instead of text")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where every figure goes (default in --data)")
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR", help="on a disk (default var/bench)")
     parser.add_argument("--keep-data", action="store_true", help="leave the brokers' data and logs")
-    parser.add_argument(
-        "--amqpbench", metavar="PATH", help="load generator or its source (default AMQPBENCH)"
-    )
+    parser.add_argument("--amqpbench", metavar="PATH", help="load generator or its source (default AMQPBENCH)")
     add_broker_options(parser, "a", "amqpd")
     add_broker_options(parser, "b", "rabbitmq")
     options = parser.parse_args(arguments)

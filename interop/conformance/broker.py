@@ -100,9 +100,7 @@ class AmqpdAdmin:
         self.command = [sys.executable, "-m", "amqpd", "--data-dir", str(data_dir)]
 
     def _run(self, *arguments: str) -> None:
-        done = subprocess.run(
-            [*self.command, *arguments], capture_output=True, text=True, timeout=30, check=False
-        )
+        done = subprocess.run([*self.command, *arguments], capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, f"amqpd {' '.join(arguments)}: {done.stdout}{done.stderr}"
 
     def add_user(self, name: str, password: str, tag: str = "") -> None:

@@ -367,9 +367,7 @@ class Client:
         channel.close()
 
 
-LOGIN_STEPS = frozenset(
-    {"user", "password", "mechanism", "response", "locale", "capabilities", "client_properties"}
-)
+LOGIN_STEPS = frozenset({"user", "password", "mechanism", "response", "locale", "capabilities", "client_properties"})
 
 
 def method_ids(method: str | tuple[int, int] | None) -> tuple[int, int]:
@@ -381,9 +379,7 @@ def method_ids(method: str | tuple[int, int] | None) -> tuple[int, int]:
     return (row.class_id, row.method_id)
 
 
-def check_close(
-    close: Mapping[str, Any], code: int, text: Text, method: str | tuple[int, int] | None
-) -> None:
+def check_close(close: Mapping[str, Any], code: int, text: Text, method: str | tuple[int, int] | None) -> None:
     """Compare a channel.close or connection.close with what is wanted."""
     assert close["reply_code"] == code, close
     prefix = f"{CODE_NAMES[code]} - "
@@ -434,9 +430,7 @@ class Channel:
         for at in range(0, len(body), size):
             self.send_frame(BODY, body[at : at + size])
 
-    def send_header(
-        self, size: int, properties: Mapping[str, Any] | bytes = b"\0\0", class_id: int = 60
-    ) -> None:
+    def send_header(self, size: int, properties: Mapping[str, Any] | bytes = b"\0\0", class_id: int = 60) -> None:
         """A content header that announces ``size`` octets of body."""
         head = class_id.to_bytes(2, "big") + b"\0\0" + size.to_bytes(8, "big")
         self.send_frame(HEADER, head + encode_properties(properties))
@@ -502,9 +496,7 @@ class Channel:
 
 def amqplain(user: str, password: str) -> bytes:
     """The AMQPLAIN response: a field table without its length."""
-    return b"".join(
-        shortstr(key) + b"S" + longstr(value) for key, value in (("LOGIN", user), ("PASSWORD", password))
-    )
+    return b"".join(shortstr(key) + b"S" + longstr(value) for key, value in (("LOGIN", user), ("PASSWORD", password)))
 
 
 def at_vhost(target: Target, vhost: str) -> Target:

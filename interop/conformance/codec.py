@@ -81,7 +81,7 @@ _METHODS_TEXT = """
 90 21 tx.commit-ok
 90 30 tx.rollback
 90 31 tx.rollback-ok
-"""  # noqa: E501
+"""
 
 
 class Method(NamedTuple):

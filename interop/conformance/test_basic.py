@@ -349,9 +349,7 @@ def test_get_takes_from_a_single_active_consumer_queue(channel: Channel, name: N
     ],
     ids=str,
 )
-def test_unknown_delivery_tag_is_refused(
-    channel: Channel, queue: str, method: str, values: dict[str, Any]
-) -> None:
+def test_unknown_delivery_tag_is_refused(channel: Channel, queue: str, method: str, values: dict[str, Any]) -> None:
     publish(channel, queue, 1)
     channel.get(queue, no_ack=False)
     channel.refused(406, f"unknown delivery tag {values['delivery_tag']}", method, **values)
@@ -515,9 +513,7 @@ def test_mandatory_routed_message_is_not_returned(channel: Channel, queue: str) 
     channel.expect_nothing()
 
 
-def test_mandatory_message_routed_by_the_alternate_is_not_returned(
-    channel: Channel, queue: str, name: Names
-) -> None:
+def test_mandatory_message_routed_by_the_alternate_is_not_returned(channel: Channel, queue: str, name: Names) -> None:
     alternate, exchange = name("ae"), name("e")
     channel.call("exchange.declare", exchange=alternate, type="fanout")
     arguments = {"alternate-exchange": alternate}

@@ -213,9 +213,7 @@ def test_vhost_without_permissions_is_refused(dial: Connect, vhost: str, strange
     )
 
 
-def test_vhost_at_its_connection_limit_is_refused(
-    dial: Connect, admin: Admin, target: Target, name: Names
-) -> None:
+def test_vhost_at_its_connection_limit_is_refused(dial: Connect, admin: Admin, target: Target, name: Names) -> None:
     vhost = name("limited")
     admin.add_vhost(vhost)
     admin.set_permissions(target.user, vhost, ".*", ".*", ".*")
@@ -230,9 +228,7 @@ def test_vhost_at_its_connection_limit_is_refused(
     admin.delete_vhost(vhost)
 
 
-def test_user_at_the_connection_limit_is_refused(
-    dial: Connect, admin: Admin, vhost: str, name: Names
-) -> None:
+def test_user_at_the_connection_limit_is_refused(dial: Connect, admin: Admin, vhost: str, name: Names) -> None:
     user = name("limited")
     admin.add_user(user, user)
     admin.set_permissions(user, vhost, "", "", "")
@@ -268,9 +264,7 @@ def test_method_in_the_wrong_state_is_a_channel_error(client: Client, method: st
 # Closing
 
 
-def test_client_close_deletes_exclusive_queues_before_close_ok(
-    connect: Connect, other: Channel, name: Names
-) -> None:
+def test_client_close_deletes_exclusive_queues_before_close_ok(connect: Connect, other: Channel, name: Names) -> None:
     queue = name("q")
     for _ in range(5):
         owner = connect().channel()
@@ -280,9 +274,7 @@ def test_client_close_deletes_exclusive_queues_before_close_ok(
         other.call("queue.delete", queue=queue)
 
 
-def test_frames_after_a_clients_close_are_ignored(
-    channel: Channel, other: Channel, vhost: str, name: Names
-) -> None:
+def test_frames_after_a_clients_close_are_ignored(channel: Channel, other: Channel, vhost: str, name: Names) -> None:
     queue = name("q")
     channel.client.send("connection.close", reply_code=200)
     channel.send("queue.declare", queue=queue)
@@ -340,9 +332,7 @@ def test_deleting_a_vhost_forces_its_connections_closed(
     client.witness.check_alive()
 
 
-def test_operator_may_force_a_connection_closed(
-    dial: Connect, admin: Admin, vhost: str, stranger: str
-) -> None:
+def test_operator_may_force_a_connection_closed(dial: Connect, admin: Admin, vhost: str, stranger: str) -> None:
     admin.set_permissions(stranger, vhost, "", "", "")
     client = dial().connect(user=stranger, password=stranger)
     admin.close_connections(stranger, "night shift")

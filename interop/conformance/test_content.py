@@ -189,9 +189,7 @@ def test_user_id_of_somebody_else_is_refused(channel: Channel, user: str) -> Non
     )
 
 
-def test_impersonator_may_use_any_user_id(
-    connect: Connect, admin: Admin, vhost: str, queue: str, name: Names
-) -> None:
+def test_impersonator_may_use_any_user_id(connect: Connect, admin: Admin, vhost: str, queue: str, name: Names) -> None:
     user = name("impersonator")
     admin.add_user(user, user, tag="impersonator")
     admin.set_permissions(user, vhost, ".*", ".*", ".*")
@@ -227,6 +225,4 @@ def test_first_failing_check_is_reported(channel: Channel, properties: dict[str,
 
 
 def test_missing_exchange_comes_before_bad_properties(channel: Channel, vhost: str) -> None:
-    channel.publish_refused(
-        404, f"no exchange 'nope' in vhost '{vhost}'", "nope", "k", properties={"expiration": "x"}
-    )
+    channel.publish_refused(404, f"no exchange 'nope' in vhost '{vhost}'", "nope", "k", properties={"expiration": "x"})

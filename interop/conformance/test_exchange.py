@@ -116,9 +116,7 @@ def test_other_arguments_are_not_compared(channel: Channel, exchange: str) -> No
 
 
 def test_unknown_type_is_a_connection_error(channel: Channel, name: Names) -> None:
-    channel.fatal(
-        503, "unknown exchange type 'nosuch'", "exchange.declare", exchange=name("e"), type="nosuch"
-    )
+    channel.fatal(503, "unknown exchange type 'nosuch'", "exchange.declare", exchange=name("e"), type="nosuch")
 
 
 def test_alternate_exchange_must_be_a_string(channel: Channel, name: Names, vhost: str) -> None:
@@ -134,9 +132,7 @@ def test_alternate_exchange_must_be_a_string(channel: Channel, name: Names, vhos
 
 
 def test_passive_declare_checks_existence_only(channel: Channel, exchange: str) -> None:
-    channel.call(
-        "exchange.declare", exchange=exchange, passive=True, type="nosuch", durable=True, internal=True
-    )
+    channel.call("exchange.declare", exchange=exchange, passive=True, type="nosuch", durable=True, internal=True)
 
 
 def test_passive_declare_of_a_missing_exchange_is_not_found(channel: Channel, vhost: str) -> None:
@@ -200,9 +196,7 @@ def missing(channel: Channel, exchange: str, vhost: str) -> None:
     )
 
 
-def test_auto_delete_exchange_goes_with_its_last_binding(
-    channel: Channel, queue: str, name: Names, vhost: str
-) -> None:
+def test_auto_delete_exchange_goes_with_its_last_binding(channel: Channel, queue: str, name: Names, vhost: str) -> None:
     exchange = declare(channel, name, auto_delete=True)
     for key in ("a", "b"):
         channel.call("queue.bind", queue=queue, exchange=exchange, routing_key=key)
@@ -308,9 +302,7 @@ def test_deleting_an_unbound_exchange_if_unused_works(channel: Channel, exchange
 
 
 @pytest.mark.parametrize("end", ["destination", "source"])
-def test_binding_a_missing_exchange_is_not_found(
-    channel: Channel, exchange: str, vhost: str, end: str
-) -> None:
+def test_binding_a_missing_exchange_is_not_found(channel: Channel, exchange: str, vhost: str, end: str) -> None:
     ends = {"destination": exchange, "source": exchange, end: "nox"}
     channel.refused(404, f"no exchange 'nox' in vhost '{vhost}'", "exchange.bind", **ends)
 

@@ -115,22 +115,16 @@ def test_reply_consumer_must_not_acknowledge(channel: Channel) -> None:
 
 def test_second_reply_consumer_is_refused(channel: Channel) -> None:
     consume_replies(channel)
-    channel.refused(
-        406, "reply consumer already set", "basic.consume", queue=REPLY_TO, no_ack=True, consumer_tag="2"
-    )
+    channel.refused(406, "reply consumer already set", "basic.consume", queue=REPLY_TO, no_ack=True, consumer_tag="2")
 
 
 def test_request_without_a_reply_consumer_is_refused(channel: Channel, queue: str) -> None:
-    channel.publish_refused(
-        406, "fast reply consumer does not exist", "", queue, properties={"reply_to": REPLY_TO}
-    )
+    channel.publish_refused(406, "fast reply consumer does not exist", "", queue, properties={"reply_to": REPLY_TO})
 
 
 def test_reply_consumer_of_another_channel_does_not_count(channel: Channel, queue: str) -> None:
     consume_replies(channel.client.channel())
-    channel.publish_refused(
-        406, "fast reply consumer does not exist", "", queue, properties={"reply_to": REPLY_TO}
-    )
+    channel.publish_refused(406, "fast reply consumer does not exist", "", queue, properties={"reply_to": REPLY_TO})
 
 
 def test_cancelled_reply_consumer_can_be_set_again(channel: Channel, other: Channel, queue: str) -> None:
@@ -148,9 +142,7 @@ def test_declaring_the_bare_name_succeeds(channel: Channel, passive: bool) -> No
 
 
 @pytest.mark.parametrize("passive", [True, False])
-def test_declaring_a_live_reply_name_succeeds(
-    channel: Channel, other: Channel, queue: str, passive: bool
-) -> None:
+def test_declaring_a_live_reply_name_succeeds(channel: Channel, other: Channel, queue: str, passive: bool) -> None:
     consume_replies(channel)
     name = reply_name(channel, queue)
     ok = other.call("queue.declare", queue=name, passive=passive)
@@ -185,9 +177,7 @@ def test_guessed_reply_name_reaches_nobody(channel: Channel, other: Channel, que
 
 
 @differs("3.10.8 returns the reply with 312, yet delivers it")
-def test_mandatory_reply_to_a_live_client_is_not_returned(
-    channel: Channel, other: Channel, queue: str
-) -> None:
+def test_mandatory_reply_to_a_live_client_is_not_returned(channel: Channel, other: Channel, queue: str) -> None:
     consume_replies(channel)
     name = reply_name(channel, queue)
     other.publish("", name, b"reply", mandatory=True)

@@ -217,9 +217,7 @@ def test_frame_in_place_of_the_body_is_unexpected(channel: Channel, kind: int, p
     channel.send("basic.publish", routing_key="x")
     channel.send_header(5)
     channel.send_frame(kind, payload)
-    channel.client.expect_close(
-        505, "expected content body, got non content body frame instead", "basic.publish"
-    )
+    channel.client.expect_close(505, "expected content body, got non content body frame instead", "basic.publish")
 
 
 @pytest.mark.parametrize(

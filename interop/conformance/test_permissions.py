@@ -112,9 +112,7 @@ def test_get_needs_read(channel: Channel, mine: Channel, user: str, vhost: str, 
 
 
 @pytest.mark.parametrize("method", ["queue.purge", "basic.get", "basic.consume", "queue.delete"])
-def test_right_is_checked_before_existence(
-    mine: Channel, user: str, vhost: str, name: Names, method: str
-) -> None:
+def test_right_is_checked_before_existence(mine: Channel, user: str, vhost: str, name: Names, method: str) -> None:
     queue = name("no")
     mine.refused(403, refusal("queue", queue, vhost, user), method, queue=queue)
 
@@ -337,9 +335,7 @@ def test_changed_permissions_hold_from_the_next_channel_on(
 
 
 @differs("3.10.8 keeps what a channel has asked before")
-def test_changed_permissions_hold_at_once(
-    admin: Admin, connect: Connect, vhost: str, someone: str, queue: str
-) -> None:
+def test_changed_permissions_hold_at_once(admin: Admin, connect: Connect, vhost: str, someone: str, queue: str) -> None:
     admin.set_permissions(someone, vhost, "", "", ".*")
     mine = connect(user=someone, password=someone).channel()
     assert mine.get(queue) is None
@@ -431,9 +427,7 @@ def test_channel_over_the_users_limit_is_a_connection_error(
         client.channel()
 
 
-def test_queue_over_the_vhosts_limit_is_refused(
-    admin: Admin, connect: Connect, broker_user: str, name: Names
-) -> None:
+def test_queue_over_the_vhosts_limit_is_refused(admin: Admin, connect: Connect, broker_user: str, name: Names) -> None:
     vhost = name("limited")
     admin.add_vhost(vhost)
     admin.set_permissions(broker_user, vhost, ".*", ".*", ".*")

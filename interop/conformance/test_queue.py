@@ -175,10 +175,7 @@ def test_inactive_single_active_consumers_are_counted(channel: Channel, name: Na
         (
             {"arguments": {"x-max-length": 5}},
             {},
-            (
-                "inequivalent arg 'x-max-length' for {q}: "
-                "received none but current is the value '5' of type 'signedint'"
-            ),
+            ("inequivalent arg 'x-max-length' for {q}: received none but current is the value '5' of type 'signedint'"),
         ),
         (
             {},
@@ -205,14 +202,11 @@ def test_redeclaring_with_another_property_is_refused(
 
 
 @pytest.mark.parametrize("argument", ["x-max-length", "x-message-ttl", "x-expires", "x-max-priority"])
-def test_redeclaring_with_another_number_is_refused(
-    channel: Channel, vhost: str, name: Names, argument: str
-) -> None:
+def test_redeclaring_with_another_number_is_refused(channel: Channel, vhost: str, name: Names, argument: str) -> None:
     queue = declare(channel, name, arguments={argument: 200})
     channel.refused(
         406,
-        f"inequivalent arg '{argument}' for queue '{queue}' in vhost '{vhost}': "
-        "received '201' but current is '200'",
+        f"inequivalent arg '{argument}' for queue '{queue}' in vhost '{vhost}': received '201' but current is '200'",
         "queue.declare",
         queue=queue,
         arguments={argument: 201},
@@ -287,9 +281,7 @@ def test_exclusive_queue_is_locked_for_other_connections(
     other.refused(405, LOCKED.format(queue, vhost), method, queue=queue, **values)
 
 
-def test_unbinding_nothing_from_anothers_exclusive_queue_is_fine(
-    channel: Channel, other: Channel, name: Names
-) -> None:
+def test_unbinding_nothing_from_anothers_exclusive_queue_is_fine(channel: Channel, other: Channel, name: Names) -> None:
     queue = declare(channel, name, exclusive=True)
     other.call("queue.unbind", queue=queue, exchange="amq.direct", routing_key="never-bound")
 
@@ -361,9 +353,7 @@ def test_binding_to_a_missing_exchange_is_not_found(channel: Channel, queue: str
 
 
 def test_binding_a_missing_queue_is_not_found(channel: Channel, vhost: str) -> None:
-    channel.refused(
-        404, f"no queue 'noq' in vhost '{vhost}'", "queue.bind", queue="noq", exchange="amq.direct"
-    )
+    channel.refused(404, f"no queue 'noq' in vhost '{vhost}'", "queue.bind", queue="noq", exchange="amq.direct")
 
 
 def test_repeated_bindings_deliver_once(channel: Channel, queue: str) -> None:
@@ -433,18 +423,12 @@ def test_delete_counts_what_is_ready_only(channel: Channel, queue: str) -> None:
 
 def test_deleting_a_consumed_queue_if_unused_is_refused(channel: Channel, queue: str, vhost: str) -> None:
     channel.call("basic.consume", queue=queue)
-    channel.refused(
-        406, f"queue '{queue}' in vhost '{vhost}' in use", "queue.delete", queue=queue, if_unused=True
-    )
+    channel.refused(406, f"queue '{queue}' in vhost '{vhost}' in use", "queue.delete", queue=queue, if_unused=True)
 
 
-def test_deleting_a_queue_with_ready_messages_if_empty_is_refused(
-    channel: Channel, queue: str, vhost: str
-) -> None:
+def test_deleting_a_queue_with_ready_messages_if_empty_is_refused(channel: Channel, queue: str, vhost: str) -> None:
     channel.publish("", queue)
-    channel.refused(
-        406, f"queue '{queue}' in vhost '{vhost}' not empty", "queue.delete", queue=queue, if_empty=True
-    )
+    channel.refused(406, f"queue '{queue}' in vhost '{vhost}' not empty", "queue.delete", queue=queue, if_empty=True)
 
 
 def test_unacked_messages_do_not_hold_up_delete_if_empty(channel: Channel, queue: str) -> None:
@@ -517,9 +501,7 @@ def test_bad_argument_is_refused(
     [("nosuch", "\"unsupported queue type 'nosuch'\""), (5, "{unacceptable_type,signedint}")],
     ids=repr,
 )
-def test_unknown_queue_type_is_refused(
-    channel: Channel, vhost: str, name: Names, kind: Any, why: str
-) -> None:
+def test_unknown_queue_type_is_refused(channel: Channel, vhost: str, name: Names, kind: Any, why: str) -> None:
     queue = name("q")
     channel.refused(
         406,

@@ -207,9 +207,7 @@ def test_message_without_headers_matches_only_all_of_nothing(channel: Channel, n
     ids=repr,
 )
 def test_bad_x_match_is_refused(channel: Channel, queue: str, value: Any, text: str) -> None:
-    channel.refused(
-        406, text, "queue.bind", queue=queue, exchange="amq.headers", arguments={"x-match": value}
-    )
+    channel.refused(406, text, "queue.bind", queue=queue, exchange="amq.headers", arguments={"x-match": value})
 
 
 # Bindings between exchanges and alternates

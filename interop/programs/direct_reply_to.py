@@ -69,9 +69,7 @@ def mandatory_answer(client: Client, other: pika.BlockingConnection, name: str) 
     channel.confirm_delivery()
     returned: list[Json] = []
     try:
-        channel.basic_publish(
-            "", name, b"x", pika.BasicProperties(correlation_id="mandatory"), mandatory=True
-        )
+        channel.basic_publish("", name, b"x", pika.BasicProperties(correlation_id="mandatory"), mandatory=True)
     except pika.exceptions.UnroutableError as error:
         returned = [message.method.reply_text for message in error.messages]
     client.wait_for("mandatory")

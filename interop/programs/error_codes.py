@@ -65,13 +65,9 @@ NO_ERROR: dict[str, Act] = {
     "unbind what is not bound": lambda channel: channel.queue_unbind(QUEUE, EXCHANGE, "never"),
     "cancel an unknown consumer": lambda channel: channel._impl.basic_cancel("never"),
     "ack everything of nothing": lambda channel: acked(channel, 0, multiple=True),
-    "declare amq.direct as it is": lambda channel: channel.exchange_declare(
-        "amq.direct", "direct", durable=True
-    ),
+    "declare amq.direct as it is": lambda channel: channel.exchange_declare("amq.direct", "direct", durable=True),
     "declare with an unknown argument": lambda channel: channel.queue_declare(QUEUE, arguments={"foo": 1}),
-    "passive declare of another type": lambda channel: channel.exchange_declare(
-        EXCHANGE, "fanout", passive=True
-    ),
+    "passive declare of another type": lambda channel: channel.exchange_declare(EXCHANGE, "fanout", passive=True),
 }
 FATAL: dict[str, Act] = {
     "immediate": lambda channel: published_immediate(channel),
@@ -162,14 +158,12 @@ def _precondition(text: str) -> Json:
 
 def _inequivalent(argument: str, what: str, received: str, current: str) -> Json:
     return _precondition(
-        f"inequivalent arg '{argument}' for {what} in vhost '/': "
-        f"received '{received}' but current is '{current}'"
+        f"inequivalent arg '{argument}' for {what} in vhost '/': received '{received}' but current is '{current}'"
     )
 
 
 _REFUSED = (
-    "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. "
-    "For details see the broker logfile."
+    "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For details see the broker logfile."
 )
 _LOGIN_REFUSED: Json = ["ProbableAuthenticationError", f"ConnectionClosedByBroker: (403) '{_REFUSED}'"]
 EXPECTED: Json = {
@@ -201,9 +195,7 @@ EXPECTED: Json = {
         "ack of tag 0": _precondition("unknown delivery tag 0"),
         "bad expiration": _precondition("invalid expiration 'soon': no_integer"),
         "negative expiration": _precondition("invalid expiration '-1': {value_negative,-1}"),
-        "somebody else's user-id": _precondition(
-            "user_id property set to 'bob' but authenticated user was 'guest'"
-        ),
+        "somebody else's user-id": _precondition("user_id property set to 'bob' but authenticated user was 'guest'"),
     },
     "no error": {name: ["accepted"] for name in NO_ERROR},
     "connection stays open": True,

@@ -34,9 +34,7 @@ def plain_get(channel: Any) -> Json:
     answers: list[Json] = []
     for auto_ack in (True, False, True):
         method, _properties, body = channel.basic_get(QUEUE, auto_ack=auto_ack)
-        answers.append(
-            [method.delivery_tag, method.message_count, method.exchange, method.routing_key, body.decode()]
-        )
+        answers.append([method.delivery_tag, method.message_count, method.exchange, method.routing_key, body.decode()])
     unacked_not_counted = ready_count(channel, QUEUE)
     purged = channel.queue_purge(QUEUE).method.message_count
     channel.basic_nack(2)

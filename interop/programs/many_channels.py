@@ -56,9 +56,7 @@ def run(broker: Broker) -> Json:
             "right": right.count(True),
             "numbers differ": len(set(numbers)),
             "failed": failed,
-            "again": [
-                end.received == [f"again {index}"] and end.tags == [1] for index, end in enumerate(again)
-            ],
+            "again": [end.received == [f"again {index}"] and end.tags == [1] for index, end in enumerate(again)],
         }
 
 

@@ -94,9 +94,7 @@ def differing_fields(sent: pika.BasicProperties, got: pika.BasicProperties) -> l
 
 
 # pamqp encodes bytes only as a bytearray and cuts keys at 128 octets.
-AIO_HEADERS: dict[str, Any] = {
-    name: value for name, value in HEADERS.items() if name != "octets" and len(name) < 128
-}
+AIO_HEADERS: dict[str, Any] = {name: value for name, value in HEADERS.items() if name != "octets" and len(name) < 128}
 AIO_HEADERS |= {"float": 1.5, "octets": bytearray(b"\x80\x00"), "small": 1, "large": 2**40}
 
 
@@ -126,12 +124,8 @@ async def by_aio_pika(url: str) -> Json:
         queue = await channel.get_queue(QUEUE)
         got = await queue.get(no_ack=True)
         return {
-            "headers that differ": [
-                name for name, value in AIO_HEADERS.items() if got.headers.get(name) != value
-            ],
-            "fields that differ": [
-                name for name in AIO_FIELDS if getattr(message, name) != getattr(got, name)
-            ],
+            "headers that differ": [name for name, value in AIO_HEADERS.items() if got.headers.get(name) != value],
+            "fields that differ": [name for name in AIO_FIELDS if getattr(message, name) != getattr(got, name)],
         }
 
 

@@ -20,9 +20,7 @@ WAIT_SECONDS = 30
 
 async def client(broker: Broker) -> Json:
     properties: dict[str, aio_pika.abc.FieldValue] = {"connection_name": NAME}
-    connection = await aio_pika.connect_robust(
-        broker.url, client_properties=properties, reconnect_interval=0.2
-    )
+    connection = await aio_pika.connect_robust(broker.url, client_properties=properties, reconnect_interval=0.2)
     async with connection, asyncio.timeout(WAIT_SECONDS):
         channel = await connection.channel(publisher_confirms=True)
         await channel.set_qos(prefetch_count=2)

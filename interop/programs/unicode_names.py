@@ -32,9 +32,7 @@ def round_trip(connection: pika.BlockingConnection, name: str) -> Json:
     delivered: list[Any] = []
 
     def on_message(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        delivered.append(
-            [method.consumer_tag, method.exchange, method.routing_key, properties.headers, body.decode()]
-        )
+        delivered.append([method.consumer_tag, method.exchange, method.routing_key, properties.headers, body.decode()])
 
     tag = channel.basic_consume(name, on_message, consumer_tag=name)
     wait_until(connection, lambda: bool(delivered))
@@ -51,9 +49,7 @@ def round_trip(connection: pika.BlockingConnection, name: str) -> Json:
 def returned(connection: pika.BlockingConnection, key: str) -> bool:
     channel = connection.channel()
     seen: list[Any] = []
-    channel.add_on_return_callback(
-        lambda _c, method, _p, _b: seen.append([method.exchange, method.routing_key])
-    )
+    channel.add_on_return_callback(lambda _c, method, _p, _b: seen.append([method.exchange, method.routing_key]))
     channel.basic_publish(EXCHANGE, key + "!", b"x", mandatory=True)
     wait_until(connection, lambda: bool(seen))
     return seen == [[EXCHANGE, key + "!"]]

@@ -110,9 +110,7 @@ def test_name_with_nul_is_no_name() -> None:
 
 
 def test_unknown_settings_are_refused() -> None:
-    with pytest.raises(
-        ValueError, match="common_name, distinguished_name, subject_alternative_name, not 'cn'"
-    ):
+    with pytest.raises(ValueError, match="common_name, distinguished_name, subject_alternative_name, not 'cn'"):
         CertificateName("cn")
     with pytest.raises(ValueError, match="dns, email, ip, uri, not 'other_name'"):
         CertificateName("subject_alternative_name", "other_name")

@@ -53,9 +53,7 @@ def test_topic_permissions_are_listed_by_user_and_vhost(users: Users) -> None:
 
 
 def test_limits_are_listed_by_owner(users: Users) -> None:
-    assert listing.list_user_limits(users) == [
-        {"user": "b", "limits": {"max-channels": 1, "max-connections": 2}}
-    ]
+    assert listing.list_user_limits(users) == [{"user": "b", "limits": {"max-channels": 1, "max-connections": 2}}]
     assert listing.list_user_limits(users, "a") == []
     assert listing.list_vhost_limits(users) == [{"vhost": "v", "limits": {"max-queues": 0}}]
     assert listing.list_vhost_limits(users, "w") == []

@@ -32,8 +32,7 @@ def begin(mechanism: str, response: bytes, peer: Peer = LOCAL) -> Login:
 
 def table(**fields: bytes) -> bytes:
     return b"".join(
-        bytes([len(name)]) + name.encode() + b"S" + struct.pack(">I", len(text)) + text
-        for name, text in fields.items()
+        bytes([len(name)]) + name.encode() + b"S" + struct.pack(">I", len(text)) + text for name, text in fields.items()
     )
 
 
@@ -64,9 +63,7 @@ def test_unknown_name_in_the_configuration_is_refused() -> None:
 
 def test_plain_takes_user_and_password() -> None:
     assert begin("PLAIN", b"\0guest\0secret").credentials == Credentials("guest", b"secret", True)
-    assert begin("PLAIN", "\0jürgen\0ß".encode(), REMOTE).credentials == Credentials(
-        "jürgen", "ß".encode(), False
-    )
+    assert begin("PLAIN", "\0jürgen\0ß".encode(), REMOTE).credentials == Credentials("jürgen", "ß".encode(), False)
     assert begin("PLAIN", b"\0guest\0").credentials.password == b""
 
 

@@ -119,9 +119,7 @@ _DIGEST = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
         (f"n=16384,r=8,p=1${_SALT}${'A' * 600}", SCRYPT, "has the form"),
     ],
 )
-def test_bad_hash_is_refused_with_a_reason_and_verifies_nothing(
-    stored: str, algorithm: str, says: str
-) -> None:
+def test_bad_hash_is_refused_with_a_reason_and_verifies_nothing(stored: str, algorithm: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         passwords.check_hash(stored, algorithm)
     assert not passwords.verify(stored, algorithm, b"secret")

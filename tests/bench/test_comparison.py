@@ -57,9 +57,7 @@ def test_persistent_must_be_five_times_as_fast(rate: float, passed: bool) -> Non
     assert verdicts(found)["persistent, times RabbitMQ at least 5"] is passed
 
 
-@pytest.mark.parametrize(
-    ("p99", "beside", "absolute"), [(16.0, True, False), (14.0, True, True), (20.0, False, False)]
-)
+@pytest.mark.parametrize(("p99", "beside", "absolute"), [(16.0, True, False), (14.0, True, True), (20.0, False, False)])
 def test_paced_p99_must_be_below_rabbitmq_and_the_limit(p99: float, beside: bool, absolute: bool) -> None:
     found = results(run("a", "paced", confirm__p99=p99), run("b", "paced", confirm__p99=20.0))
     assert verdicts(found)["paced confirm p99, beside RabbitMQ's below 1"] is beside

@@ -14,9 +14,7 @@ COUNT = 20
 def delivery(tag: int, sequence: int, redelivered: int = 0, body_tail: bytes | None = None) -> bytes:
     """Return the three frames of one delivery of amqpbench's message ``sequence``."""
     arguments = short_string(CONSUMER_TAG) + struct.pack(">QB", tag, redelivered) + b"\0" + short_string("q")
-    body = struct.pack(">QQ", sequence, 1000 + sequence) + (
-        pattern(SIZE)[16:] if body_tail is None else body_tail
-    )
+    body = struct.pack(">QQ", sequence, 1000 + sequence) + (pattern(SIZE)[16:] if body_tail is None else body_tail)
     header = struct.pack(">HHQHB", 60, 0, len(body), 0x1000, 2)
     return method_frame(1, 60, 60, arguments) + frame(2, header) + frame(3, body)
 
@@ -102,9 +100,7 @@ def test_a_heartbeat_between_deliveries_is_passed_over() -> None:
 
 
 def test_a_channel_close_is_raised_with_its_text() -> None:
-    close = method_frame(
-        1, 20, 40, struct.pack(">H", 406) + short_string("PRECONDITION_FAILED") + b"\0\0\0\0"
-    )
+    close = method_frame(1, 20, 40, struct.pack(">H", 406) + short_string("PRECONDITION_FAILED") + b"\0\0\0\0")
     with pytest.raises(ClientError, match="406 PRECONDITION_FAILED"):
         drained(delivery(1, 0) + close)
 

@@ -19,9 +19,7 @@ def destination(name: str) -> Destination:
     return Destination("/", name, True)
 
 
-def bind(
-    exchange: Exchange, to: Destination, routing_key: str = "", arguments: Table | None = None
-) -> Binding:
+def bind(exchange: Exchange, to: Destination, routing_key: str = "", arguments: Table | None = None) -> Binding:
     binding = Binding(exchange, to, routing_key, arguments or {})
     assert exchange.add(binding)
     return binding

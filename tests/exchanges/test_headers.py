@@ -75,10 +75,7 @@ def expected(arguments: Table, headers: Table) -> bool:
     wanted = {name: field for name, field in arguments.items() if name != "x-match"}
     if mode in ("all", "any"):
         wanted = {name: field for name, field in wanted.items() if not name.startswith("x-")}
-    met = [
-        name in headers and (field.kind == "V" or equal(field, headers[name]))
-        for name, field in wanted.items()
-    ]
+    met = [name in headers and (field.kind == "V" or equal(field, headers[name])) for name, field in wanted.items()]
     return all(met) if mode.startswith("all") else any(met)
 
 
@@ -89,8 +86,7 @@ def test_it_agrees_with_looking_at_every_binding(
 ) -> None:
     exchange = HeadersExchange("/", "x", True, False, False, {})
     rows = {
-        str(number): bind(exchange, destination(str(number)), "", arguments)
-        for number, arguments in enumerate(bound)
+        str(number): bind(exchange, destination(str(number)), "", arguments) for number, arguments in enumerate(bound)
     }
     for name in data.draw(st.permutations(list(rows))):
         for headers in messages:

@@ -74,9 +74,7 @@ def test_unbinding_everything_leaves_an_empty_trie(rows: list[tuple[str, int]], 
         # Every leaf that is left is the end of a binding.
         assert all(node.destinations or not node.empty() for node in nodes_of(exchange.root)[1:])
         for key in ("", "a", "a.b", "b..a"):
-            assert routed(exchange, key) == {
-                str(number) for pattern, number in bound if matches(pattern, key)
-            }
+            assert routed(exchange, key) == {str(number) for pattern, number in bound if matches(pattern, key)}
     assert exchange.root.empty()
 
 

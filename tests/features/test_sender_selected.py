@@ -145,9 +145,7 @@ def test_a_refused_topic_that_is_no_utf8_is_answered() -> None:
     client.publish("amq.topic", "a", b"x", properties)
     close = client.expect("channel.close")
     assert close.values["reply_code"] == 403
-    assert close.values["reply_text"].startswith(
-        "ACCESS_REFUSED - access to topic 'b?' in exchange 'amq.topic'"
-    )
+    assert close.values["reply_text"].startswith("ACCESS_REFUSED - access to topic 'b?' in exchange 'amq.topic'")
 
 
 def test_a_wrong_type_closes_the_channel() -> None:

@@ -107,9 +107,7 @@ def _frame(session: bytes, others: list[bytes], chance: random.Random) -> bytes:
     elif change == 3:
         payload = _flip(payload, others, chance)
     else:
-        payload = (
-            _drop(payload, others, chance) if chance.random() < 0.5 else _insert(payload, others, chance)
-        )
+        payload = _drop(payload, others, chance) if chance.random() < 0.5 else _insert(payload, others, chance)
     found[at] = struct.pack(">BHI", kind, channel, len(payload)) + payload + b"\xce"
     return b"".join(found)
 

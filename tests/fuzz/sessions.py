@@ -114,9 +114,7 @@ def topology() -> bytes:
     calls = []
     for kind in ("direct", "fanout", "topic", "headers"):
         calls += [
-            method(
-                "exchange.declare", exchange=kind, type=kind, arguments={"alternate-exchange": "amq.fanout"}
-            ),
+            method("exchange.declare", exchange=kind, type=kind, arguments={"alternate-exchange": "amq.fanout"}),
             method("queue.declare", queue=f"of {kind}"),
             method("queue.bind", queue=f"of {kind}", exchange=kind, routing_key="a.*.#", arguments={"h": 1}),
             publication(kind, "a.b.c", b"x", {"headers": {"h": 1}}),
@@ -127,9 +125,7 @@ def topology() -> bytes:
             method("exchange.bind", source="topic", destination="headers", routing_key="#"),
             publication("topic", "a.b", b"y", properties({"h": Field("l", 1)})),
             method("exchange.unbind", source="topic", destination="headers", routing_key="#"),
-            method(
-                "queue.unbind", queue="of direct", exchange="direct", routing_key="a.*.#", arguments={"h": 1}
-            ),
+            method("queue.unbind", queue="of direct", exchange="direct", routing_key="a.*.#", arguments={"h": 1}),
             method("queue.delete", queue="of fanout"),
             method("exchange.delete", exchange="headers"),
             method("queue.declare", queue="of direct", passive=True),

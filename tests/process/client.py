@@ -92,9 +92,7 @@ class Client:
         self._left = 0
         self._pieces: list[bytes] = []
         try:
-            self._open(
-                vhost, mechanism, response if response is not None else f"\0{user}\0{password}".encode(), name
-            )
+            self._open(vhost, mechanism, response if response is not None else f"\0{user}\0{password}".encode(), name)
         except BaseException:
             self.sock.close()
             raise
@@ -282,9 +280,7 @@ class Client:
                     return self.messages.popleft()
             self.others.extend(self.read(TIMEOUT_SECONDS))
 
-    def consume(
-        self, queue: str, prefetch: int = 0, no_ack: bool = False, tag: str = "", channel: int = 1
-    ) -> None:
+    def consume(self, queue: str, prefetch: int = 0, no_ack: bool = False, tag: str = "", channel: int = 1) -> None:
         if prefetch:
             self.send(commands.Basic.Qos(prefetch_count=prefetch), channel)
             self.wait(commands.Basic.QosOk)

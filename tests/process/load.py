@@ -167,9 +167,7 @@ class Load:
     def _publish_direct(self, client: Client, chance: random.Random) -> None:
         self._publish(client, chance, "", DIRECT[0], DIRECT[:1])
 
-    def _publish(
-        self, client: Client, chance: random.Random, exchange: str, key: str, names: tuple[str, ...]
-    ) -> None:
+    def _publish(self, client: Client, chance: random.Random, exchange: str, key: str, names: tuple[str, ...]) -> None:
         queues = [self.model.queues[name] for name in names]
         waiting = Waiting(client)
         number = 0
@@ -225,9 +223,7 @@ class Load:
                 queue.acked.update(unacked.values())
                 unacked.clear()
 
-    def _mark(
-        self, client: Client, waiting: Waiting, number: int, queue: QueueModel, acked: set[bytes]
-    ) -> None:
+    def _mark(self, client: Client, waiting: Waiting, number: int, queue: QueueModel, acked: set[bytes]) -> None:
         """Publish behind the acks; its confirm proves that they are committed."""
         body = f"mark-{self.round} {number} ".encode()
         marks = self.model.queues[MARKS]
@@ -438,9 +434,7 @@ def _check_queue(name: str, queue: QueueModel, found: list[Message]) -> None:
         publisher, number = publisher_of(body), number_of(body)
         assert number > last.get(publisher, -1), f"{name}: out of order at {shown([body])}"
         last[publisher] = number
-    unflagged = [
-        message.body for message in found if message.body in queue.delivered and not message.redelivered
-    ]
+    unflagged = [message.body for message in found if message.body in queue.delivered and not message.redelivered]
     assert not unflagged, f"{name}: delivered before and not flagged: {shown(unflagged)}"
 
 
@@ -449,9 +443,7 @@ def _check_transactions(model: Model, found: dict[str, list[Message]]) -> None:
     for taken, moved in model.transactions:
         there = moved & target
         assert not there or there == moved, f"half a transaction: {shown(moved - there)} missing"
-        assert not there or not taken & source, (
-            f"half a transaction: {shown(taken & source)} is in both queues"
-        )
+        assert not there or not taken & source, f"half a transaction: {shown(taken & source)} is in both queues"
 
 
 def _check_temporary(client: Client, model: Model) -> None:
@@ -466,9 +458,7 @@ def _check_temporary(client: Client, model: Model) -> None:
             client.send(commands.Channel.CloseOk(), 9)
             del model.temporary[name]
         else:
-            assert wanted <= count <= TEMPORARY_MESSAGES, (
-                f"{name}: {count} messages, not {wanted} (-1: deleted)"
-            )
+            assert wanted <= count <= TEMPORARY_MESSAGES, f"{name}: {count} messages, not {wanted} (-1: deleted)"
             assert wanted >= 0, f"{name}: its delete was answered and it is back"
             client.send(commands.Channel.Close(200, "", 0, 0), 9)
             client.wait(commands.Channel.CloseOk)

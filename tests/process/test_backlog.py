@@ -19,10 +19,7 @@ def test_a_long_queue_stays_on_disk_survives_a_restart_and_drains_in_order(broke
         client.declare("backlog")
         client.confirm_select()
         for start in range(0, MESSAGES, WINDOW):
-            frames = [
-                publish_frames("backlog", b"%08d" % number + PADDING)
-                for number in range(start, start + WINDOW)
-            ]
+            frames = [publish_frames("backlog", b"%08d" % number + PADDING) for number in range(start, start + WINDOW)]
             client.sock.sendall(b"".join(frames))
             client.published += WINDOW
             client.wait_confirms()
@@ -51,9 +48,7 @@ def test_a_get_from_a_queue_that_was_not_read_back_yet_waits_for_its_page(broker
         client.put("waiting", b"two")
     broker.restart()
     with Client(broker.port) as client:
-        got = [
-            message.body for message in (client.get("waiting"), client.get("waiting")) if message is not None
-        ]
+        got = [message.body for message in (client.get("waiting"), client.get("waiting")) if message is not None]
         assert got == [b"one", b"two"]
         assert client.get("waiting") is None
     assert Path(broker.data_dir, "amqpd.db").is_file()

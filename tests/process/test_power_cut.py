@@ -33,9 +33,7 @@ SEED = int(os.environ.get("AMQPD_CRASH_SEED", "0")) or random.SystemRandom().ran
 
 @pytest.mark.root
 @pytest.mark.timeout(30 + 20 * ROUNDS)
-def test_what_was_confirmed_survives_a_power_cut(
-    make_broker: Callable[..., BrokerProcess], tmp_path: Path
-) -> None:
+def test_what_was_confirmed_survives_a_power_cut(make_broker: Callable[..., BrokerProcess], tmp_path: Path) -> None:
     print(f"AMQPD_CRASH_SEED={SEED}")
     chance = random.Random(SEED)
     with loop_filesystem(tmp_path, 256) as disk:

@@ -62,9 +62,7 @@ def behind(broker: BrokerProcess, header: bytes, piece: int = 1 << 20) -> Client
         (version_2(1, 0x21, TCP6 + bytes(5000)), "[2001:db8::7]:4711"),
     ],
 )
-def test_the_address_in_the_header_is_the_clients(
-    proxied: BrokerProcess, header: bytes, peer: str, piece: int
-) -> None:
+def test_the_address_in_the_header_is_the_clients(proxied: BrokerProcess, header: bytes, peer: str, piece: int) -> None:
     with behind(proxied, header, piece) as client:
         client.echo()
         names = [row["name"] for row in proxied.ask("connections list")]

@@ -127,9 +127,7 @@ def test_a_second_broker_on_the_same_data_says_so_in_one_line(shared: BrokerProc
 
 
 def test_a_port_in_use_is_one_line(shared: BrokerProcess, tmp_path: Path) -> None:
-    status, said = outcome(
-        "run", "--data-dir", str(tmp_path / "other"), "--listen", f"127.0.0.1:{shared.port}"
-    )
+    status, said = outcome("run", "--data-dir", str(tmp_path / "other"), "--listen", f"127.0.0.1:{shared.port}")
     assert status == 1
     assert said.count("\n") == 1
     assert f"127.0.0.1:{shared.port}" in said

@@ -124,9 +124,7 @@ def test_a_consumer_that_stops_reading_over_tls_gets_everything_in_the_end(plain
             publisher.publish("q", b"%d" % number + bytes(50_000), persistent=False)
         publisher.wait_confirms()
         assert publisher.count("q") > 0  # the broker holds back what the consumer does not read
-        assert [consumer.receive().body[:3].rstrip(b"\0") for _ in range(400)] == [
-            b"%d" % n for n in range(400)
-        ]
+        assert [consumer.receive().body[:3].rstrip(b"\0") for _ in range(400)] == [b"%d" % n for n in range(400)]
 
 
 def test_other_things_than_tls_are_closed_and_harm_nobody(plain_tls: TlsBroker) -> None:

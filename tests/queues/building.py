@@ -49,9 +49,7 @@ class FakeChannel(ChannelPort):
         return [entry.message.body for _, entry in got]
 
 
-def consumer(
-    queue: Queue, channel: ChannelPort, tag: str = "c", no_ack: bool = False, priority: int = 0
-) -> Consumer:
+def consumer(queue: Queue, channel: ChannelPort, tag: str = "c", no_ack: bool = False, priority: int = 0) -> Consumer:
     made = Consumer(tag, channel, queue, no_ack, False, 0, {})
     made.priority = priority
     return made
@@ -95,9 +93,7 @@ class Bench:
         """The pages asked for, read and handed in."""
         pages = []
         for request in self.broker.take_page_requests():
-            page = self.store.reader().load(
-                int(request.queue.id), request.after, request.limit, request.max_bytes
-            )
+            page = self.store.reader().load(int(request.queue.id), request.after, request.limit, request.max_bytes)
             pages.append(page)
             self.broker.page_loaded(request, page)
         return pages

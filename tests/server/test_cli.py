@@ -295,13 +295,9 @@ def test_version_names_the_form_and_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     python = sys.version.split()[0]
-    assert done.stdout in [
-        f"amqpd {__version__} ({form}) python {python}\n[]\n" for form in ("pure", "compiled")
-    ]
+    assert done.stdout in [f"amqpd {__version__} ({form}) python {python}\n[]\n" for form in ("pure", "compiled")]
 
 
 def test_module_is_the_command() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "amqpd", "--version"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-m", "amqpd", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == cli.version_line() + "\n"

@@ -19,9 +19,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def source(
-    file: Path | None = None, environ: Environ | None = None, *options: tuple[str, str, str, object]
-) -> Source:
+def source(file: Path | None = None, environ: Environ | None = None, *options: tuple[str, str, str, object]) -> Source:
     return Source(file, environ or {}, options, default_file=Path("/nonexistent/amqpd.toml"))
 
 
@@ -41,12 +39,9 @@ def test_nothing_given_means_all_defaults() -> None:
 def test_later_sources_win(tmp_path: Path) -> None:
     file = write(
         tmp_path / "amqpd.toml",
-        "[connections]\nheartbeat = 1\nframe_max = 8192\nchannel_max = 1\nconnection_max = 1\n"
-        '[log]\nlevel = "error"',
+        '[connections]\nheartbeat = 1\nframe_max = 8192\nchannel_max = 1\nconnection_max = 1\n[log]\nlevel = "error"',
     )
-    write(
-        tmp_path / "conf.d" / "10.toml", "[connections]\nheartbeat = 2\nchannel_max = 2\nconnection_max = 2"
-    )
+    write(tmp_path / "conf.d" / "10.toml", "[connections]\nheartbeat = 2\nchannel_max = 2\nconnection_max = 2")
     write(tmp_path / "conf.d" / "20.toml", "[connections]\nheartbeat = 3\nchannel_max = 3")
     environ = {"AMQPD_CONNECTIONS__HEARTBEAT": "4", "AMQPD_LOG__LEVEL": "warning"}
     loaded = source(file, environ, ("--log-level", "log", "level", "debug")).load()
@@ -84,9 +79,7 @@ def test_variable_with_one_underscore_too_few_is_warned_about() -> None:
     environ = {"AMQPD_LOG_LEVEL": "debug", "AMQPD_SERVICE_HOST": "10.0.0.1", "AMQPD_PURE": "1"}
     loaded = source(None, environ).load()
     assert loaded.settings.log.level == "info"
-    assert loaded.warnings == (
-        "environment variable AMQPD_LOG_LEVEL is not used; did you mean AMQPD_LOG__LEVEL?",
-    )
+    assert loaded.warnings == ("environment variable AMQPD_LOG_LEVEL is not used; did you mean AMQPD_LOG__LEVEL?",)
 
 
 @pytest.mark.parametrize(
@@ -126,9 +119,7 @@ def test_mistake_in_environment_or_option_names_it() -> None:
     assert error_of(source(None, {"AMQPD_CONNECTIONS__HEARTBEAT": "x"})).startswith(
         "environment variable AMQPD_CONNECTIONS__HEARTBEAT: connections.heartbeat = 'x'"
     )
-    assert error_of(source(None, {}, ("--listen", "listeners", "amqp", ("nowhere",)))).startswith(
-        "option --listen: "
-    )
+    assert error_of(source(None, {}, ("--listen", "listeners", "amqp", ("nowhere",)))).startswith("option --listen: ")
 
 
 def test_mistake_is_told_though_a_later_source_replaces_it(tmp_path: Path) -> None:

@@ -77,9 +77,7 @@ def test_keys_with_an_equal_are_taken_over(tmp_path: Path) -> None:
 
 
 def test_every_other_key_is_warned_about_and_does_no_harm() -> None:
-    made = translate(
-        "management.tcp.port = 15672\ndefault_queue_type = quorum\nlisteners.tcp = some\nheartbeat = 1"
-    )
+    made = translate("management.tcp.port = 15672\ndefault_queue_type = quorum\nlisteners.tcp = some\nheartbeat = 1")
     assert made.warnings == [
         f"{name} has no equal in amqpd and is ignored"
         for name in ("management.tcp.port", "default_queue_type", "listeners.tcp")

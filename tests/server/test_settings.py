@@ -111,9 +111,7 @@ def test_size_text_reads_back_exactly(size: int) -> None:
         assert size_from_text(size_text(size)) == size
 
 
-@pytest.mark.parametrize(
-    "text", ["", "MiB", "-1", "1 Mi", "1e3", "1.MiB", "inf", "\u0663", "1_000", "9" * 30]
-)
+@pytest.mark.parametrize("text", ["", "MiB", "-1", "1 Mi", "1e3", "1.MiB", "inf", "\u0663", "1_000", "9" * 30])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(NotAllowed):
         size_from_text(text)
@@ -127,9 +125,7 @@ def test_duration_is_read(text: str, seconds: float) -> None:
     assert duration_from_text(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(
-    "raw", ["", "s", "-1s", "1 fortnight", "nan", float("nan"), True, None, [], 0.01, 3601]
-)
+@pytest.mark.parametrize("raw", ["", "s", "-1s", "1 fortnight", "nan", float("nan"), True, None, [], 0.01, 3601])
 def test_what_is_no_duration_in_range_is_refused(raw: object) -> None:
     with pytest.raises(NotAllowed):
         Duration(0.1, 3600.0).read(raw)

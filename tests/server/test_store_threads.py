@@ -26,9 +26,7 @@ class Watcher:
         self.committed: list[int] = []
         self.troubles: list[StoreError | None] = []
         self.fatal: list[BaseException] = []
-        self.writer = StoreWriter(
-            store, self.inbox, self.committed.append, self.troubles.append, self.fatal.append
-        )
+        self.writer = StoreWriter(store, self.inbox, self.committed.append, self.troubles.append, self.fatal.append)
         self.writer.start()
 
     def wait_for_report(self) -> None:
@@ -63,9 +61,7 @@ def test_batches_are_committed_in_order(watcher: Watcher) -> None:
     assert watcher.troubles == []
 
 
-@pytest.mark.parametrize(
-    "fault", [Fault.FULL, Fault.UNAVAILABLE, Fault.UNCERTAIN_DONE, Fault.UNCERTAIN_NOT_DONE]
-)
+@pytest.mark.parametrize("fault", [Fault.FULL, Fault.UNAVAILABLE, Fault.UNCERTAIN_DONE, Fault.UNCERTAIN_NOT_DONE])
 def test_a_commit_that_fails_is_tried_again_until_it_is_done_once(watcher: Watcher, fault: Fault) -> None:
     watcher.store.faults.append(fault)
     watcher.writer.commit(batch(1))

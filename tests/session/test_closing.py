@@ -182,8 +182,6 @@ def test_error_of_one_connection_does_not_reach_another(linked: Linked, client: 
     ],
     ids=["octets", "characters"],
 )
-def test_long_reply_text_is_cut_between_characters(
-    client: LinkedClient, values: dict[str, Any], text: str
-) -> None:
+def test_long_reply_text_is_cut_between_characters(client: LinkedClient, values: dict[str, Any], text: str) -> None:
     client.send("queue.declare", passive=True, **values)
     assert close_of(client, "channel.close") == (404, text)

@@ -140,9 +140,7 @@ def test_persistent_publish_to_a_transient_queue_is_confirmed_in_the_same_turn(c
     assert told(client) == [("basic.ack", 1, False)]
 
 
-def test_persistent_publish_is_confirmed_when_its_batch_is_on_disk(
-    linked: Linked, client: LinkedClient
-) -> None:
+def test_persistent_publish_is_confirmed_when_its_batch_is_on_disk(linked: Linked, client: LinkedClient) -> None:
     client.call("queue.declare", queue="q", durable=True)
     client.call("confirm.select")
     client.publish("", "q", b"x", PERSISTENT)
@@ -175,9 +173,7 @@ def test_publish_acked_before_it_was_written_is_confirmed_without_the_disk(
     assert client.names() == ["basic.deliver", "basic.ack"]
 
 
-def test_confirms_keep_coming_after_a_batch_with_nothing_to_write(
-    linked: Linked, client: LinkedClient
-) -> None:
+def test_confirms_keep_coming_after_a_batch_with_nothing_to_write(linked: Linked, client: LinkedClient) -> None:
     client.call("queue.declare", queue="q", durable=True)
     client.call("queue.declare", queue="kept", durable=True)
     client.call("basic.consume", queue="q", no_ack=True)
@@ -198,9 +194,7 @@ def test_return_comes_before_the_confirm(client: LinkedClient) -> None:
     assert _answer(confirmed) == ("basic.ack", 1, False)
 
 
-def test_publish_a_queue_refuses_is_nacked_though_another_took_it(
-    linked: Linked, client: LinkedClient
-) -> None:
+def test_publish_a_queue_refuses_is_nacked_though_another_took_it(linked: Linked, client: LinkedClient) -> None:
     with_full_queues(linked)
     for queue in ("full", "q"):
         client.call("queue.declare", queue=queue)

@@ -22,13 +22,9 @@ def greeted(linked: Linked) -> LinkedClient:
     return client
 
 
-def start_ok(
-    response: bytes = PLAIN, mechanism: str = "PLAIN", capabilities: Mapping[str, bool] = NONE
-) -> bytes:
+def start_ok(response: bytes = PLAIN, mechanism: str = "PLAIN", capabilities: Mapping[str, bool] = NONE) -> bytes:
     properties = {"capabilities": dict(capabilities)}
-    return method(
-        "connection.start-ok", 0, client_properties=properties, mechanism=mechanism, response=response
-    )
+    return method("connection.start-ok", 0, client_properties=properties, mechanism=mechanism, response=response)
 
 
 def tuning(linked: Linked) -> LinkedClient:
@@ -111,9 +107,7 @@ def test_refused_login_is_told_to_a_client_that_can_hear_it(linked: Linked) -> N
 
 def test_frames_wait_while_the_password_is_checked(linked: Linked) -> None:
     client = greeted(linked)
-    client.connection.receive_data(
-        start_ok() + method("connection.tune-ok", 0, channel_max=9, frame_max=4096)
-    )
+    client.connection.receive_data(start_ok() + method("connection.tune-ok", 0, channel_max=9, frame_max=4096))
     assert len(linked.environment.logins) == 1
     assert not client.connection.wants_read()
     client.feed(method("connection.open", 0, virtual_host="/"))

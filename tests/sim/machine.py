@@ -111,6 +111,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.disk = MemoryDisk()
         self.bodies = 0
         self.tags = 0
+        self.said_empty: list[str] = []
         self.refused: list[tuple[SimClient, int]] = []
         self.pages: deque[tuple[PageRequest, list[StoredEntry]]] = deque()
         self.start()
@@ -192,6 +193,10 @@ class BrokerMachine(RuleBasedStateMachine):
             for came in one.client.received():
                 self.came(one, came)
         self.model.turn_over()
+        said_empty, self.said_empty = self.said_empty, []
+        for name in said_empty:
+            queue = self.model.queues.get(name)
+            assert queue is None or not queue.ready, "get-empty though there are messages"
         refused, self.refused = self.refused, []
         for one, channel in refused:
             self.model.end(one.sessions[channel])
@@ -212,8 +217,7 @@ class BrokerMachine(RuleBasedStateMachine):
             self.came_get(one, session, values, came.body)
         elif came.name == "basic.get-empty":
             assert one.getting is not None
-            queue = self.model.queues.get(one.getting[1])
-            assert queue is None or not queue.ready, "get-empty though there are messages"
+            self.said_empty.append(one.getting[1])
             one.getting = None
         elif came.name == "basic.return":
             assert session.returns.pop(0) == came.body
@@ -391,9 +395,7 @@ class BrokerMachine(RuleBasedStateMachine):
             self.arrived(one, channel, destination, body, persistent, mandatory)
             self.send(one, frames)
 
-    def begin_publish(
-        self, client: int, channel: int, destination: str, persistent: bool, mandatory: bool
-    ) -> None:
+    def begin_publish(self, client: int, channel: int, destination: str, persistent: bool, mandatory: bool) -> None:
         """Only the method arrives; the content comes with a later step."""
         one = self.publisher(client, channel, destination)
         # An exchange may be gone by the time of the content, which closes the channel.
@@ -517,9 +519,7 @@ class BrokerMachine(RuleBasedStateMachine):
         if how == "ack":
             frame = method("basic.ack", channel, delivery_tag=tag, multiple=multiple)
         else:
-            frame = method(
-                "basic.nack", channel, delivery_tag=tag, multiple=multiple, requeue=how == "requeue"
-            )
+            frame = method("basic.nack", channel, delivery_tag=tag, multiple=multiple, requeue=how == "requeue")
         self.send(one, frame)
 
     def recover(self, client: int) -> None:
@@ -652,9 +652,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def read_pages(self) -> None:
         """The reader reads; the broker hears of it later."""
         for request in self.linked.broker.take_page_requests():
-            page = self.linked.reader.load(
-                int(request.queue.id), request.after, request.limit, request.max_bytes
-            )
+            page = self.linked.reader.load(int(request.queue.id), request.after, request.limit, request.max_bytes)
             self.pages.append((request, page))
 
     @precondition(lambda self: bool(self.pages))
@@ -707,9 +705,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def rest(self) -> None:
         self.catch_up()
         broker = self.linked.broker
-        sessions = [
-            session for one in self.clients if not one.client.stuck for session in one.sessions.values()
-        ]
+        sessions = [session for one in self.clients if not one.client.stuck for session in one.sessions.values()]
         no_standstill(self.model, sessions)
         for one in self.clients:
             assert one.getting is None, "a basic.get was never answered"
@@ -735,9 +731,7 @@ class BrokerMachine(RuleBasedStateMachine):
     # Steps of which only one in many is wanted: in between queues must get long
 
     @rule(
-        what=st.sampled_from(
-            ("declare", "declare", "purge", "delete", "bind", "bind", "unbind", "delete exchange")
-        ),
+        what=st.sampled_from(("declare", "declare", "purge", "delete", "bind", "bind", "unbind", "delete exchange")),
         client=clients,
         channel=channels,
         exchange=exchange_names,
@@ -756,9 +750,7 @@ class BrokerMachine(RuleBasedStateMachine):
             self.delete_exchange(client, channel, exchange)
 
     @rule(
-        what=st.sampled_from(
-            ("cancel", "limit", "stop", "flow", "flow", "fill", "drain", "drain", "recover")
-        ),
+        what=st.sampled_from(("cancel", "limit", "stop", "flow", "flow", "fill", "drain", "drain", "recover")),
         client=clients,
         channel=channels,
         index=indexes,

@@ -236,9 +236,7 @@ class Model:
 
     # What comes back
 
-    def delivered(
-        self, session: Session, queue: QueueModel, tag: int, redelivered: bool, body: bytes
-    ) -> Copy:
+    def delivered(self, session: Session, queue: QueueModel, tag: int, redelivered: bool, body: bytes) -> Copy:
         """Promises 4 and 5; order is looked at when the turn is over."""
         assert queue.alive, f"{body!r} was delivered from {queue.name}, which is deleted"
         assert body in queue.ready, (
@@ -253,9 +251,7 @@ class Model:
         self._turn.append((queue, copy))
         return copy
 
-    def in_flight(
-        self, session: Session, queue: QueueModel, copy: Copy, subscription: Subscription | None
-    ) -> None:
+    def in_flight(self, session: Session, queue: QueueModel, copy: Copy, subscription: Subscription | None) -> None:
         """The delivery wants an acknowledgement."""
         queue.in_flight[copy.body] = copy
         session.unacked[session.delivery_tag] = InFlight(queue, copy, subscription)
@@ -293,13 +289,9 @@ class Model:
         )
         names = {queue.name for queue in queues}
         bindings = frozenset(
-            (exchange, queue)
-            for exchange, queue in self.bindings
-            if queue in names and self.exchanges[exchange][0]
+            (exchange, queue) for exchange, queue in self.bindings if queue in names and self.exchanges[exchange][0]
         )
-        live = frozenset(
-            (queue.identity, copy.body) for queue in self.queues.values() for copy in queue.copies()
-        )
+        live = frozenset((queue.identity, copy.body) for queue in self.queues.values() for copy in queue.copies())
         exchanges = frozenset(
             name for name, (durable, _) in self.exchanges.items() if durable and not name.startswith("amq.")
         )
@@ -358,9 +350,7 @@ def confirmed_is_safe(queues: Iterable[QueueModel], kept: Snapshot) -> None:
             assert queue.identity in names, f"{queue.name} was declared, and is lost"
         for copy in queue.copies():
             if copy.stored and copy.confirmed:
-                assert (queue.identity, copy.body) in safe, (
-                    f"{copy} of {queue.name} was confirmed, and is lost"
-                )
+                assert (queue.identity, copy.body) in safe, f"{copy} of {queue.name} was confirmed, and is lost"
 
 
 def store_holds(reader: StoreReader, expected: Snapshot) -> None:
@@ -424,9 +414,7 @@ def counters_equal_lengths(broker: Broker, model: Model) -> None:
         ready = queue.ready
         tail = set(ready.tail.entries())
         assert ready.disk_messages >= ready.disk_durable >= 0
-        held = sum(
-            MESSAGE_COST + entry.message.header.body_size for entry in ready.in_memory() if entry not in tail
-        )
+        held = sum(MESSAGE_COST + entry.message.header.body_size for entry in ready.in_memory() if entry not in tail)
         assert ready.memory_bytes == held, name
         window += held
     assert broker.shard.window_bytes == window

@@ -59,22 +59,15 @@ def test_what_is_wrong_with_a_number() -> None:
     assert refusal(x_expires=("I", 0)) == f"invalid arg 'x-expires' {WHERE}: {{value_zero,0}}"
     assert refusal(x_expires=("I", -1)) == f"invalid arg 'x-expires' {WHERE}: {{value_negative,-1}}"
     above = MILLISECONDS_MAX + 1
-    assert (
-        refusal(x_message_ttl=("l", above))
-        == f"invalid arg 'x-message-ttl' {WHERE}: {{value_too_large,{above}}}"
-    )
-    assert refusal(x_max_priority=("I", 256)) == (
-        f"invalid arg 'x-max-priority' {WHERE}: {{max_value_exceeded,256}}"
-    )
+    assert refusal(x_message_ttl=("l", above)) == f"invalid arg 'x-message-ttl' {WHERE}: {{value_too_large,{above}}}"
+    assert refusal(x_max_priority=("I", 256)) == (f"invalid arg 'x-max-priority' {WHERE}: {{max_value_exceeded,256}}")
 
 
 def test_texts_out_of_a_list() -> None:
     for value in (b"drop-head", b"reject-publish", b"reject-publish-dlx"):
         accept(x_overflow=("S", value))
     assert refusal(x_overflow=("S", b"explode")) == f"invalid arg 'x-overflow' {WHERE}: invalid_overflow"
-    assert (
-        refusal(x_overflow=("I", 1)) == f"invalid arg 'x-overflow' {WHERE}: {{unacceptable_type,signedint}}"
-    )
+    assert refusal(x_overflow=("I", 1)) == f"invalid arg 'x-overflow' {WHERE}: {{unacceptable_type,signedint}}"
     accept(x_queue_mode=("S", b"lazy"))
     assert "\"unsupported queue mode 'fast'\"" in refusal(x_queue_mode=("S", b"fast"))
 
@@ -122,9 +115,7 @@ def test_text_arguments_of_exchanges() -> None:
     check_is_text("alternate-exchange", ("S", b"x"), "exchange", "e", "/")
     with pytest.raises(PreconditionFailed) as raised:
         check_is_text("alternate-exchange", ("t", True), "exchange", "e", "/")
-    assert (
-        raised.value.text == "invalid type 'bool' for arg 'alternate-exchange' in exchange 'e' in vhost '/'"
-    )
+    assert raised.value.text == "invalid type 'bool' for arg 'alternate-exchange' in exchange 'e' in vhost '/'"
 
 
 # Declaring again.
@@ -149,12 +140,8 @@ def test_differences_are_named() -> None:
     key = "x-max-length"
     begin = f"inequivalent arg '{key}' {WHERE}: received"
     assert inequivalence(key, {key: ("I", 5)}, {key: ("I", 6)}) == f"{begin} '5' but current is '6'"
-    assert inequivalence(key, {key: ("I", 5)}, {}) == (
-        f"{begin} the value '5' of type 'signedint' but current is none"
-    )
-    assert inequivalence(key, {}, {key: ("l", 5)}) == (
-        f"{begin} none but current is the value '5' of type 'long'"
-    )
+    assert inequivalence(key, {key: ("I", 5)}, {}) == (f"{begin} the value '5' of type 'signedint' but current is none")
+    assert inequivalence(key, {}, {key: ("l", 5)}) == (f"{begin} none but current is the value '5' of type 'long'")
 
 
 def test_a_boolean_is_not_a_number() -> None:
@@ -166,9 +153,7 @@ def test_properties_that_differ_are_named() -> None:
     check_equivalent("durable", True, True, "queue", "q", "/")
     with pytest.raises(PreconditionFailed) as raised:
         check_equivalent("durable", False, True, "queue", "q", "/")
-    assert raised.value.text == (
-        f"inequivalent arg 'durable' {WHERE}: received 'false' but current is 'true'"
-    )
+    assert raised.value.text == (f"inequivalent arg 'durable' {WHERE}: received 'false' but current is 'true'")
 
 
 def test_values_as_rabbitmq_writes_them() -> None:

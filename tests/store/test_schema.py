@@ -65,9 +65,7 @@ def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> 
     store.close(release=True)
     make(path, f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
     before = path.read_bytes()
-    assert refusal(path) == (
-        f"{path} was written by a newer amqpd (schema 2; this program knows schemas up to 1)"
-    )
+    assert refusal(path) == (f"{path} was written by a newer amqpd (schema 2; this program knows schemas up to 1)")
     assert path.read_bytes() == before
 
 

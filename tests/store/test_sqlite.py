@@ -469,9 +469,7 @@ def test_a_writer_starts_where_another_stopped(sqlite_place: SqlitePlace) -> Non
     assert positions(reader, 1) == [10, 11]
 
 
-def test_a_log_that_a_killed_broker_left_behind_is_copied_back(
-    sqlite_place: SqlitePlace, tmp_path: Path
-) -> None:
+def test_a_log_that_a_killed_broker_left_behind_is_copied_back(sqlite_place: SqlitePlace, tmp_path: Path) -> None:
     """Each may write less than a step before it is killed: the log must not grow from crash to crash."""
     writer, _, _ = sqlite_place.start()
     writer.publish([1], range(10, 30), size=100_000)

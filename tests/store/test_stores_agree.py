@@ -93,9 +93,7 @@ class TwoStores(RuleBasedStateMachine):
         batch = self.new()
         batch.purged = [(source, low, high)]
         self.commit(batch)
-        self.held[source] = {
-            number: flags for number, flags in self.held[source].items() if not low <= number <= high
-        }
+        self.held[source] = {number: flags for number, flags in self.held[source].items() if not low <= number <= high}
 
     @rule(place=places)
     def drop(self, place: int) -> None:

@@ -358,9 +358,7 @@ class LinkedClient:
         self.expect("connection.start")
         properties = {"capabilities": dict(capabilities)}
         response = f"\0{user}\0{password}".encode()
-        self.send(
-            "connection.start-ok", 0, client_properties=properties, mechanism="PLAIN", response=response
-        )
+        self.send("connection.start-ok", 0, client_properties=properties, mechanism="PLAIN", response=response)
         self.expect("connection.tune")
         self.send("connection.tune-ok", 0, channel_max=channel_max, frame_max=frame_max, heartbeat=heartbeat)
         self.send("connection.open", 0, virtual_host=vhost)
@@ -416,9 +414,7 @@ class LinkedClient:
             if at + size + 8 > len(data):
                 break
             assert data[at + size + 7] == 0xCE
-            self._take_frame(
-                data[at], int.from_bytes(data[at + 1 : at + 3], "big"), data[at + 7 : at + 7 + size]
-            )
+            self._take_frame(data[at], int.from_bytes(data[at + 1 : at + 3], "big"), data[at + 7 : at + 7 + size])
             at += size + 8
         self._bytes = data[at:]
 

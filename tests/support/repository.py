@@ -40,9 +40,7 @@ def copy_sources(target: Path) -> None:
             shutil.copy(ROOT / name, target / name)
 
 
-def run(
-    *arguments: str, cwd: Path, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a program to its end and return it with its output (standard error is put into ``stdout``)."""
     return subprocess.run(
         arguments,

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from amqpd.wire.table import Field, Table
 
 # RabbitMQ passes on names that are not UTF-8.
-names = st.text(max_size=40) | st.binary(max_size=40).map(
-    lambda name: name.decode("utf-8", "surrogateescape")
-)
+names = st.text(max_size=40) | st.binary(max_size=40).map(lambda name: name.decode("utf-8", "surrogateescape"))
 
 
 def integers(kind: str, bits: int, signed: bool) -> st.SearchStrategy[Field]:

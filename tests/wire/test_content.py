@@ -67,10 +67,7 @@ def test_every_combination_of_properties_is_read() -> None:
         assert header.user_id == (b"guest" if flags & constants.FLAG_USER_ID else None)
         assert header.headers == (encode_table(TABLE) if flags & constants.FLAG_HEADERS else None)
         concerned = (
-            constants.FLAG_HEADERS
-            | constants.FLAG_REPLY_TO
-            | constants.FLAG_EXPIRATION
-            | constants.FLAG_USER_ID
+            constants.FLAG_HEADERS | constants.FLAG_REPLY_TO | constants.FLAG_EXPIRATION | constants.FLAG_USER_ID
         )
         assert header.checked == bool(flags & concerned)
 
@@ -183,9 +180,7 @@ def test_a_header_table_reads_back(table: Table, body_size: int) -> None:
     assert stored.payload == header.payload
 
 
-@pytest.mark.parametrize(
-    ("octet", "persistent"), [(0, False), (1, False), (2, True), (3, False), (255, False)]
-)
+@pytest.mark.parametrize(("octet", "persistent"), [(0, False), (1, False), (2, True), (3, False), (255, False)])
 def test_only_delivery_mode_2_is_persistent(octet: int, persistent: bool) -> None:
     header = header_from_properties(struct.pack(">HB", constants.FLAG_DELIVERY_MODE, octet), 0)
     assert header.persistent is persistent
@@ -206,9 +201,7 @@ TEXTS = st.text(min_size=1, max_size=60)
         optional={
             "content_type": TEXTS,
             "content_encoding": TEXTS,
-            "headers": st.dictionaries(
-                st.text("abc", min_size=1, max_size=5), st.booleans() | TEXTS, max_size=4
-            ),
+            "headers": st.dictionaries(st.text("abc", min_size=1, max_size=5), st.booleans() | TEXTS, max_size=4),
             "delivery_mode": st.sampled_from((1, 2)),
             "priority": st.integers(0, 255),
             "correlation_id": TEXTS,

@@ -22,9 +22,7 @@ class Frame(NamedTuple):
         return struct.pack(">BHI", self.kind, self.channel, len(self.payload)) + self.payload + b"\xce"
 
 
-frames = st.lists(
-    st.builds(Frame, st.integers(0, 255), st.integers(0, 65535), st.binary(max_size=60)), max_size=12
-)
+frames = st.lists(st.builds(Frame, st.integers(0, 255), st.integers(0, 65535), st.binary(max_size=60)), max_size=12)
 
 
 def take_all(reader: FrameReader) -> list[Frame]:

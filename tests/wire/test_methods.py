@@ -37,9 +37,7 @@ def arguments(draw: st.DrawFn, method: type[pamqp.base.Frame]) -> dict[str, obje
         if kind == "bit":
             values[name] = draw(st.booleans())
         elif kind == "table":
-            values[name] = (
-                {key: plain(field) for key, field in SAMPLES.items()} if draw(st.booleans()) else {}
-            )
+            values[name] = {key: plain(field) for key, field in SAMPLES.items()} if draw(st.booleans()) else {}
         elif kind in NUMBERS:
             # pamqp writes no number with the highest bit of 64.
             values[name] = draw(st.integers(0, (1 << min(NUMBERS[kind], 63)) - 1))
@@ -228,12 +226,7 @@ NAMES = st.text(max_size=80).filter(lambda name: len(name.encode()) <= 255)
 @given(NAMES, NAMES, st.integers(0, 3))
 def test_publish_is_read_as_written(exchange: str, routing_key: str, bits: int) -> None:
     octets = payload(
-        MethodWriter(constants.BASIC_PUBLISH)
-        .short(0)
-        .shortstr(exchange)
-        .shortstr(routing_key)
-        .octet(bits)
-        .frame(7)
+        MethodWriter(constants.BASIC_PUBLISH).short(0).shortstr(exchange).shortstr(routing_key).octet(bits).frame(7)
     )[4:]
     assert publish_fields(octets) == (exchange, routing_key, bits, address(exchange, routing_key))
     for end in range(len(octets)):

@@ -132,9 +132,7 @@ FROM_PAMQP: dict[str, SearchStrategy[object]] = {
 }
 
 
-@given(
-    st.dictionaries(st.text("abcxyz-", min_size=1, max_size=20), st.one_of(*FROM_PAMQP.values()), max_size=6)
-)
+@given(st.dictionaries(st.text("abcxyz-", min_size=1, max_size=20), st.one_of(*FROM_PAMQP.values()), max_size=6))
 def test_what_pamqp_encodes_is_read_with_the_same_values(values: dict[str, object]) -> None:
     octets = pamqp.encode.field_table(values)  # type: ignore[arg-type]
     decoded = decode_table(octets[4:])
@@ -157,8 +155,7 @@ def as_pamqp(field: Field) -> object:
 # those for milliseconds).
 READ_BY_PAMQP = scalars.filter(
     lambda field: (
-        field.kind in "bBsuIilSt"
-        or (field.kind == "T" and isinstance(field.value, int) and field.value < 1 << 32)
+        field.kind in "bBsuIilSt" or (field.kind == "T" and isinstance(field.value, int) and field.value < 1 << 32)
     )
 )
 
