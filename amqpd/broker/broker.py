@@ -21,6 +21,7 @@ from amqpd.broker.router import Router
 from amqpd.broker.shard import PageRequest, Shard
 from amqpd.broker.timers import Timers
 from amqpd.broker.vhost import Revision, VHost
+from amqpd.spec.errors import AmqpError
 from amqpd.wire.outbox import Outbox
 from amqpd.wire.table import decode_table
 
@@ -66,8 +67,9 @@ class Broker:
         self.connections: dict[int, ConnectionPort] = {}
         self.outboxes: list[Outbox] = []
         # Connections that are not read until the journal has room, or until a page was loaded.
-        self.throttled: list[ConnectionPort] = []
-        self.waiting_for_page: list[ConnectionPort] = []
+        # A connection that ends takes itself out.
+        self.throttled: dict[ConnectionPort, bool] = {}
+        self.waiting_for_page: dict[ConnectionPort, bool] = {}
         self.alarms: dict[str, bool] = {}
         self.alarm: str = ""
 
@@ -89,7 +91,7 @@ class Broker:
         if shard.loaded:
             shard.loaded = []
             waiting = self.waiting_for_page
-            self.waiting_for_page = []
+            self.waiting_for_page = {}
             for connection in waiting:
                 connection.room_again()
 
@@ -144,7 +146,7 @@ class Broker:
         """The journal has room again."""
         if self.throttled:
             throttled = self.throttled
-            self.throttled = []
+            self.throttled = {}
             for connection in throttled:
                 connection.room_again()
 
@@ -226,13 +228,21 @@ class Broker:
     # Start and end
 
     def restore(self, summary: Summary, clean: bool) -> None:
-        """Declare what the store holds. After an unclean end every message may have been delivered before."""
+        """Declare what the store holds. After an unclean end every message may have been delivered before.
+
+        Raises ValueError on a definition that cannot be declared (its type is not registered, it is damaged).
+        """
         by_id = {row.queue: row for row in summary.queues}
         journal = self.journal
         for definition in summary.definitions:
-            self._restore_definition(definition)
+            try:
+                self._restore_definition(definition)
+            except (AmqpError, LookupError, ValueError, AssertionError) as error:
+                shown = ", ".join([f"{name} {value!r}" for name, value in definition.values.items()])
+                raise ValueError(f"{definition.kind} ({shown}): {error}") from error
         # Restoring is no change.
         journal.definitions = []
+        journal.open_bytes = 0
         for vhost in self.vhosts.values():
             for queue in vhost.queues.values():
                 row = by_id.get(int(queue.id))
@@ -247,6 +257,7 @@ class Broker:
                 str(values["name"]), str(values["description"]), str(values["tags"]), str(values["metadata"])
             )
         elif kind == "exchange":
+            self._check_known(definition, values["type"] in self.registry.exchange_types)
             self._vhost(definition).declare_exchange(
                 str(values["name"]),
                 str(values["type"]),
@@ -256,6 +267,7 @@ class Broker:
                 decode_table(_octets(values["arguments"])),
             )
         elif kind == "queue":
+            self._check_known(definition, values["type"] in self.registry.queue_types)
             queue = self._vhost(definition).declare_queue(
                 str(values["name"]),
                 str(values["type"]),
@@ -269,6 +281,11 @@ class Broker:
             queue.id = identity
         elif kind == "binding":
             self._restore_binding(definition)
+
+    def _check_known(self, definition: Definition, known: bool) -> None:
+        """A plugin that brought a type may be gone."""
+        if not known:
+            raise ValueError("its type is not registered; is a plugin missing?")
 
     def _restore_binding(self, definition: Definition) -> None:
         values = definition.values

@@ -20,7 +20,7 @@ from amqpd.broker.queue import Queue
 
 # Bodies waiting in the open batch: above this nobody who publishes is read until the writer caught up.
 OPEN_BYTES_MAX: Final = 32 << 20
-ENTRY_COST: Final = 200  # octets an open entry is counted with, beside its body
+ENTRY_COST: Final = 200  # octets an open entry is counted with, beside its body, and a definition
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -94,6 +94,7 @@ class Journal:
     def define(self, definition: Definition) -> None:
         """Put or drop a definition with the open batch."""
         self.definitions.append(definition)
+        self.open_bytes += ENTRY_COST
 
     def full(self) -> bool:
         """Publishers should not be read for a while."""

@@ -11,14 +11,12 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from amqpd import __version__
-from amqpd.auth.backend import Attempt
 from amqpd.auth.certificates import CertificateName
 from amqpd.auth.mechanisms import Mechanisms, configured
 from amqpd.auth.users import Users
@@ -33,6 +31,7 @@ from amqpd.server.configuration import Source
 from amqpd.server.control import SOCKET_NAME, ControlError, serve_control
 from amqpd.server.core import Core, open_core, open_store
 from amqpd.server.inbox import Inbox
+from amqpd.server.logins import LoginChecks
 from amqpd.server.logs import Log
 from amqpd.server.notify import Notifier, watchdog_interval
 from amqpd.server.poller import Listener, Poller
@@ -48,8 +47,6 @@ from amqpd.store.contract import StoreError
 
 __all__ = ["open_core", "serve"]
 
-# Passwords checked at once: each takes 16 MiB and some 50 ms of a core.
-LOGIN_THREADS = 2
 # What clients get to answer connection.close at a shutdown.
 SHUTDOWN_GRACE_SECONDS = 0.5
 # Messages are not tracked by the garbage collector (see broker/message.py); what is left makes few cycles.
@@ -70,7 +67,7 @@ async def serve(settings: Settings, source: Source) -> int:
     finally:
         try:
             reader.close()
-            store.close(not application.broken)
+            store.close(application.orderly)
         except StoreError as error:
             log.error(f"the store could not be closed in order: {error}")
             application.broken = True
@@ -88,7 +85,10 @@ class Commit(CommitPort):
 
 
 class Application:
-    """``broken``: the store failed for good; nothing may be written any more."""
+    """``broken``: the store failed for good; nothing may be written any more.
+
+    ``orderly``: all that was decided is in the store, also what had been delivered. After any other end all may have been.
+    """
 
     def __init__(self, settings: Settings, source: Source, log: Log, core: Core) -> None:
         self.settings = settings
@@ -99,10 +99,11 @@ class Application:
         self.users: Users = core.users
         self.started = time.monotonic()
         self.broken = False
+        self.orderly = False
         self.stopping = trio.Event()
         self.notifier = Notifier.from_environment(os.environ)
-        self.logins = ThreadPoolExecutor(LOGIN_THREADS, "amqpd-login")
         self.inbox = Inbox()
+        self.logins = LoginChecks(self.inbox)
         self.session_log = ConnectionLogs(log)
         self.alarms = Alarms(self.broker, log, settings)
         self.environment = self._environment()
@@ -115,7 +116,7 @@ class Application:
             self.session_log,
             self.writer.commit,
             self.reader.load,
-            self._check_login,
+            self.logins.check,
             settings.listeners.proxy_protocol,
             settings.connections.connection_max,
             int(settings.listeners.tls_handshake_timeout * 1000),
@@ -179,7 +180,7 @@ class Application:
                 status = await self._serve(nursery)
                 nursery.cancel_scope.cancel()
         finally:
-            self.logins.shutdown(wait=False, cancel_futures=True)
+            self.logins.stop()
             self.checkpoints.stop()
             self.reader.stop()
             self.writer.stop()
@@ -193,6 +194,7 @@ class Application:
             listeners = self._open_listeners()
         except (OSError, TlsError) as error:
             self.log.critical(str(error))
+            self.orderly = True  # nobody came in
             return 1
         self.log.info(f"file descriptors: at most {_raise_descriptor_limit()}")
         control = Path(self.settings.store.data_dir, SOCKET_NAME)
@@ -293,6 +295,7 @@ class Application:
             while not self.broker.journal.empty() or self.broker.journal.sealed is not None:
                 self.poller.turn()
                 await trio.sleep(0.002)
+            self.orderly = not self.broken
 
     # The store
 
@@ -316,17 +319,6 @@ class Application:
         self.log.critical(f"the store failed for good, the broker stops: {error!r}")
         self.broken = True
         self.stopping.set()
-
-    # Logins
-
-    def _check_login(self, connection: Connection, attempt: Attempt) -> None:
-        def check() -> None:
-            self.inbox.call(self._login_checked, connection, attempt, attempt.check())
-
-        self.logins.submit(check)
-
-    def _login_checked(self, connection: Connection, attempt: Attempt, passed: bool) -> None:
-        connection.handshake.login_checked(connection, attempt, passed)
 
     # Watching
 

@@ -17,6 +17,7 @@ from amqpd.broker.registry import Registry
 from amqpd.features import builtin
 from amqpd.server.administration import Live
 from amqpd.server.settings import Settings
+from amqpd.store.contract import Opened, StoreCorrupt
 from amqpd.store.reader import SqliteReader
 from amqpd.store.sqlite import SqliteStore
 
@@ -42,13 +43,28 @@ class Core:
 
 
 def open_store(settings: Settings) -> tuple[SqliteStore, SqliteReader, Broker, Users]:
-    """Claim the data directory and restore what it holds. Raises StoreError."""
+    """Claim the data directory and restore what it holds. Raises StoreError and OSError."""
     directory = Path(settings.store.data_dir)
     directory.mkdir(parents=True, exist_ok=True)
     store = SqliteStore(directory / FILE_NAME)
     store.checkpointer.step_bytes = settings.store.checkpoint_bytes
     opened = store.open(SHARD, f"amqpd pid {os.getpid()}")
     reader = store.reader()
+    try:
+        broker, users = _restored(settings, opened, reader)
+    except BaseException as error:
+        reader.close()
+        store.close(False)
+        if isinstance(error, ValueError):
+            raise StoreCorrupt(f"{store.path} cannot be restored: {error}") from error
+        raise
+    if not broker.vhosts:
+        make_defaults(broker, users, settings)
+    return store, reader, broker, users
+
+
+def _restored(settings: Settings, opened: Opened, reader: SqliteReader) -> tuple[Broker, Users]:
+    """Raises ValueError on a definition that cannot be restored, and StoreError."""
     registry = Registry()
     builtin.register(registry)
     broker = Broker(registry, opened.next_message_id, opened.last_batch)
@@ -62,9 +78,7 @@ def open_store(settings: Settings) -> tuple[SqliteStore, SqliteReader, Broker, U
     for definition in summary.definitions:
         users.apply(definition)
     broker.restore(summary, opened.clean)
-    if not broker.vhosts:
-        make_defaults(broker, users, settings)
-    return store, reader, broker, users
+    return broker, users
 
 
 def make_defaults(broker: Broker, users: Users, settings: Settings) -> None:

@@ -150,10 +150,18 @@ class Poller:
                     link.push()
                 if mask & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and not link.closed:
                     link.readable()
-            except Exception as error:  # a fault of ours in one link must not end the others
-                self.log.broke(link, error)
-                link.lost("internal error")
+            except Exception as error:
+                self._cut(link, error)
         self._turn()
+
+    def _cut(self, link: Link, error: Exception) -> None:
+        """A fault of ours in one link must not end the others."""
+        self.log.broke(link, error)
+        try:
+            link.lost("internal error")
+        except Exception as another:
+            self.log.broke(link, another)
+            link.close()
 
     def turn(self) -> None:
         """Something was handed to the broker: let it decide, and send what it has to say."""
@@ -195,7 +203,10 @@ class Poller:
         for outbox in outboxes:
             link = outbox.link
             if isinstance(link, Link):
-                link.flush()
+                try:
+                    link.flush()
+                except Exception as error:
+                    self._cut(link, error)
 
     # Listeners
 
@@ -221,21 +232,24 @@ class Poller:
                 if error.errno in NO_DESCRIPTOR:
                     self._rest()
                 return
-            if 0 <= self.connection_max <= len(self.links):
-                peer, host = sock.getpeername(), sock.getsockname()
-                self.log.rejected(address_text(peer), address_text(host), "connection_max is reached")
-                sock.close()
-                continue
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            context = listener.context() if listener.context is not None else None
             try:
-                link = Link(self, sock, context, self.proxied, self.log)
+                self._admit(listener, sock)
             except OSError:
                 sock.close()  # gone before it was there
-                continue
-            self.links[link.fd] = link
-            self.watch(link, True, False)
+
+    def _admit(self, listener: Listener, sock: socket.socket) -> None:
+        """Raises OSError where the peer is gone already."""
+        if 0 <= self.connection_max <= len(self.links):
+            peer, host = sock.getpeername(), sock.getsockname()
+            self.log.rejected(address_text(peer), address_text(host), "connection_max is reached")
+            sock.close()
+            return
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        context = listener.context() if listener.context is not None else None
+        link = Link(self, sock, context, self.proxied, self.log)
+        self.links[link.fd] = link
+        self.watch(link, True, False)
 
     def _rest(self) -> None:
         """No descriptor is left for a new connection: those in the backlog go on waiting for a while."""

@@ -42,6 +42,7 @@ class ConnectionLogs:
             logs.channel_failed(channel, code, text)
         else:
             logs.failed(code, text, connection.handshake.state)
+            self._logs.pop(connection.number, None)  # whatever comes now is not worth a line
 
     def lost(self, connection: Connection, reason: str) -> None:
         logs = self._logs.pop(connection.number, None)

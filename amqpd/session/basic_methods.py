@@ -134,6 +134,10 @@ def basic_get(channel: Channel, arguments: ArgumentReader) -> None:
     name = name or last_queue(channel)
     channel.check_permission(READ, "queue", name, BASIC_GET)
     queue = find_queue(channel, name, BASIC_GET)
+    if channel.reply_batch:
+        # Held with the replies before it, each message would be in memory once more.
+        channel.connection.wait_for_commit(channel, arguments)
+        return
     entry = queue.get()
     if entry is None:
         if queue.loading():

@@ -46,7 +46,6 @@ from amqpd.spec.errors import (
 from amqpd.wire.basic import IMMEDIATE, MANDATORY, publish_fields, settlement_tag
 from amqpd.wire.content import ContentHeader, header_from_properties, with_reply_to
 from amqpd.wire.methods import ArgumentReader, MethodWriter
-from amqpd.wire.outbox import Outbox
 
 if TYPE_CHECKING:
     from amqpd.session.connection import Connection
@@ -451,7 +450,7 @@ class Channel(ChannelPort):
         consumer.unacked -= 1
         self.prefetch.in_flight -= 1
         entry.consumer = None
-        if self.prefetch.per_channel:
+        if self.prefetch.resumes_all():
             self.resume_consumers()
         if consumer.waiting:
             consumer.queue.resume(consumer)
@@ -496,17 +495,10 @@ class Channel(ChannelPort):
         self.replies.append(writer.frame(int(self.number)))
 
     def send_content(self, writer: MethodWriter, message: Message) -> None:
-        """Reply with a method and a message."""
+        """Reply with a method and a message; not while replies wait for the disk."""
         self.send(writer)
-        outbox = self.outbox
-        if self.reply_batch:
-            scratch = Outbox([], 0)
-            scratch.frame_max = outbox.frame_max
-            scratch.content(self.number, message.header.payload, message.body)
-            self.replies.append(scratch.take())
-        else:
-            self._flush_replies()
-            outbox.content(self.number, message.header.payload, message.body)
+        self._flush_replies()
+        self.outbox.content(self.number, message.header.payload, message.body)
 
     def _flush_replies(self) -> None:
         if self.replies:
@@ -550,6 +542,8 @@ class Channel(ChannelPort):
         if self.closed:
             return
         self.closed = True
+        if self.committing:
+            self.replies = []  # tx.commit-ok must not be said before it is true
         self._flush_replies()
         consumers = list(self.consumers.values())
         self.consumers.clear()

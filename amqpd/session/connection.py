@@ -75,6 +75,8 @@ CLOSE_TIMEOUT_MS: Final = 3000
 CLOSED_SOON: Final = (FrameError.code, ConnectionForced.code, LoginRefused.code)
 # A peer that leaves this many times ``outbox_bytes_max`` unread is not heard until it has read most of it.
 UNREAD_MARKS: Final = 4
+# Deleted queues in ``exclusive_queues`` before it is made anew.
+EXCLUSIVE_STALE_MAX: Final = 50
 HEARTBEAT_FRAME: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 NOBODY: Final = User("", ())
 
@@ -166,6 +168,7 @@ class Connection(ConnectionPort):
         self.channels: dict[int, Channel] = {}
         self.last_channel: Channel | None = None
         self.exclusive_queues: list[Queue] = []
+        self.exclusive_queues_max: i64 = EXCLUSIVE_STALE_MAX
         self.confirms_due: list[Channel] = []
         self.received: i64 = 0
         self.stalled: bool = False
@@ -210,7 +213,7 @@ class Connection(ConnectionPort):
                 channel.release_confirms()
         if self.broker.journal.full() and self.state == RUNNING and not self.paused:
             self.paused = True
-            self.broker.throttled.append(self)
+            self.broker.throttled[self] = True
 
     def _read_frames(self) -> None:
         reader = self.reader
@@ -403,6 +406,9 @@ class Connection(ConnectionPort):
             return
         self.terminate()
         self.state = CLOSING
+        # Whatever held its frames back: the answer must be read.
+        self.stalled = self.blocked = False
+        self.waiting_get = None
         self.send_close(CONNECTION_CLOSE, error.code, error.reply_text, method, 0)
         self.close_timer.reason = "no connection.close-ok"
         wait = CLOSE_TIMEOUT_MS
@@ -413,6 +419,14 @@ class Connection(ConnectionPort):
     def send_close(self, close: int, code: int, text: str, method: int, channel: int) -> None:
         writer = MethodWriter(close).short(code).shortstr(text)
         self.outbox.write(writer.short(method >> 16).short(method & 0xFFFF).frame(channel))
+
+    def own(self, queue: Queue) -> None:
+        """An exclusive queue ends with this connection; those deleted before are forgotten now and then."""
+        queues = self.exclusive_queues
+        queues.append(queue)
+        if len(queues) > self.exclusive_queues_max:
+            self.exclusive_queues = [one for one in queues if not one.deleted]
+            self.exclusive_queues_max = 2 * len(self.exclusive_queues) + EXCLUSIVE_STALE_MAX
 
     def terminate(self) -> None:
         """Shut down all channels and delete the exclusive queues."""
@@ -431,10 +445,13 @@ class Connection(ConnectionPort):
     def _closed(self) -> None:
         """Nothing more will be read; the edge closes the socket once the outbox is flushed."""
         self.state = CLOSED
-        self.broker.connections.pop(self.number, None)
+        broker = self.broker
+        broker.connections.pop(self.number, None)
+        broker.throttled.pop(self, None)
+        broker.waiting_for_page.pop(self, None)
         for timer in (self.send_timer, self.receive_timer, self.close_timer):
             if timer is not None:
-                self.broker.timers.cancel(timer)
+                broker.timers.cancel(timer)
         self.outbox.touch()
 
     def lost(self, reason: str) -> None:
@@ -470,9 +487,10 @@ class Connection(ConnectionPort):
             self.process()
 
     def room_again(self) -> None:
-        self.paused = False
+        broker = self.broker
+        self.paused = self in broker.throttled
         waiting = self.waiting_get
-        if waiting is not None:
+        if waiting is not None and self not in broker.waiting_for_page:
             self.waiting_get = None
             self.stalled = False
             channel, arguments = waiting
@@ -488,12 +506,21 @@ class Connection(ConnectionPort):
         except AmqpError as error:
             error.method = arguments.method
             self.fail(error)
+        except Exception as error:
+            self.environment.log.crashed(self, error)
+            self.fail(InternalError("internal error", 0))
 
     def wait_for_page(self, channel: Channel, arguments: ArgumentReader) -> None:
         """A basic.get whose message is still on disk: read no further frame until it was read."""
         self.stalled = True
         self.waiting_get = (channel, arguments)
-        self.broker.waiting_for_page.append(self)
+        self.broker.waiting_for_page[self] = True
+
+    def wait_for_commit(self, channel: Channel, arguments: ArgumentReader) -> None:
+        """A basic.get behind a reply that waits for the disk: read no further frame until it is there."""
+        self.stalled = True
+        self.waiting_get = (channel, arguments)
+        self.broker.throttled[self] = True
 
     def publishes_under_alarm(self) -> None:
         """A content header came in while an alarm is on: tell the client once, and stop reading.

@@ -41,3 +41,7 @@ class Prefetch:
         if self.per_channel and self.in_flight >= self.per_channel:
             return False
         return self.in_flight < UNACKED_MAX
+
+    def resumes_all(self) -> bool:
+        """After one less is in flight: whether any consumer of the channel may have waited for that."""
+        return self.per_channel != 0 or self.in_flight == UNACKED_MAX - 1

@@ -92,7 +92,7 @@ def _declare(channel: Channel, name: str, durable: bool, exclusive: bool, auto_d
     kind = table.get("x-queue-type")
     queue = vhost.declare_queue(name, described(kind.value) if kind else "classic", durable, auto_delete, owner, table)
     if exclusive:
-        connection.exclusive_queues.append(queue)
+        connection.own(queue)
     return queue
 
 

@@ -51,7 +51,7 @@ def test_a_throttled_connection_goes_on_after_the_commit() -> None:
     bench = Bench()
     connection = FakeConnection()
     bench.queue()
-    bench.broker.throttled.append(connection)
+    bench.broker.throttled[connection] = True
     batch = bench.broker.take_batch()
     assert connection.rooms == 0
     bench.write(batch)
@@ -67,7 +67,7 @@ def test_a_throttled_connection_goes_on_when_there_was_nothing_to_write() -> Non
     assert entry is not None
     queue.settle(entry)
     connection = FakeConnection()
-    bench.broker.throttled.append(connection)
+    bench.broker.throttled[connection] = True
     assert bench.broker.take_batch() is None
     assert connection.rooms == 1
 
@@ -81,7 +81,7 @@ def test_whoever_waits_for_a_page_goes_on_when_it_came_or_its_queue_went() -> No
         bench.commit()
         assert queue.get() is None
         connection = FakeConnection()
-        bench.broker.waiting_for_page.append(connection)
+        bench.broker.waiting_for_page[connection] = True
         if delete:
             bench.vhost.delete_queue(queue)
         bench.read_pages()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from amqpd.broker.batch import SHARED
+from amqpd.broker.batch import SHARED, Definition, Summary
+from amqpd.broker.broker import Broker
 from amqpd.broker.journal import ENTRY_COST, CommitPort, Journal, id_ranges
 from amqpd.broker.message import ANNIHILATED, Entry
 from amqpd.queues.classic import ClassicQueue
@@ -237,3 +238,38 @@ def test_sealing_twice_is_a_fault() -> None:
 )
 def test_ids_become_ranges(ids: list[int], ranges: list[tuple[int, int]]) -> None:
     assert id_ranges(ids) == ranges
+
+
+def test_definitions_count_as_waiting_for_the_writer() -> None:
+    bench = Bench()
+    bench.commit()
+    bench.journal.open_bytes_max = 20 * ENTRY_COST
+    for number in range(30):
+        bench.queue(f"q{number}")
+    assert bench.journal.full()
+    bench.commit()
+    assert not bench.journal.full()
+
+
+def test_restoring_leaves_the_journal_empty() -> None:
+    bench = Bench()
+    bench.commit()
+    restored = Broker(bench.broker.registry, 100, 7)
+    restored.restore(
+        Summary(
+            [
+                Definition(
+                    "vhost", False, {"name": "v", "description": "", "tags": "", "metadata": "{}", "tracing": 0}
+                ),
+                Definition(
+                    "exchange",
+                    False,
+                    {"vhost": "v", "name": "e", "type": "fanout", "auto_delete": 0, "internal": 0, "arguments": b""},
+                ),
+            ],
+            [],
+        ),
+        True,
+    )
+    assert restored.journal.empty()
+    assert restored.journal.open_bytes == 0

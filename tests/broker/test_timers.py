@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 from amqpd.broker.timers import Timer, Timers
 
 
@@ -70,3 +72,19 @@ def test_a_timer_may_set_itself_again() -> None:
     timers.fire(19)
     timers.fire(20)
     assert rung == ["a10", "a20"]
+
+
+def test_cancelled_timers_are_let_go_long_before_their_deadlines() -> None:
+    timers, rung = Timers(), list[str]()
+    kept = Ringing("kept", rung)
+    timers.set(kept, 500)
+    gone: list[weakref.ref[Timer]] = []
+    for number in range(1000):
+        timer = Ringing("gone", rung)
+        timers.set(timer, 1000 + number)
+        timers.cancel(timer)
+        gone.append(weakref.ref(timer))
+    del timer
+    assert sum(1 for one in gone if one() is not None) < 200
+    timers.fire(5000)
+    assert rung == ["kept5000"]

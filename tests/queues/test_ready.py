@@ -76,6 +76,24 @@ def test_messages_behind_a_page_under_way_stay_behind_it() -> None:
     assert bodies(bench.drain(queue)) == [*numbered(5, 3), b"new"]
 
 
+def test_a_page_may_hold_what_was_committed_and_not_reported_yet() -> None:
+    """The reader sees a batch before the broker hears of it: those entries are in the tail still."""
+    bench = Bench(WINDOW)
+    queue = filled(bench, 4)
+    bench.commit()
+    queue.publish(message(b"new"))
+    batch = bench.broker.take_batch()
+    assert batch is not None
+    bench.store.commit(batch)
+    taken(queue)
+    taken(queue)
+    assert [len(page) for page in bench.read_pages()] == [2]
+    assert (queue.ready.disk_messages, queue.ready.tail.count()) == (0, 1)
+    bench.broker.batch_committed()
+    assert queue.message_count() == 3
+    assert bodies(bench.drain(queue)) == [*numbered(2, 2), b"new"]
+
+
 def test_a_page_is_asked_for_once() -> None:
     bench = Bench(WINDOW)
     queue = filled(bench)

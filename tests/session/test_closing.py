@@ -185,3 +185,33 @@ def test_error_of_one_connection_does_not_reach_another(linked: Linked, client: 
 def test_long_reply_text_is_cut_between_characters(client: LinkedClient, values: dict[str, Any], text: str) -> None:
     client.send("queue.declare", passive=True, **values)
     assert close_of(client, "channel.close") == (404, text)
+
+
+def test_blocked_connection_that_an_operator_closes_is_heard_again(linked: Linked, client: LinkedClient) -> None:
+    linked.broker.set_alarm("memory", True)
+    client.publish("", "nowhere", b"x")
+    client.expect("connection.blocked")
+    client.connection.force_close("enough")
+    linked.turn()
+    assert close_of(client, "connection.close")[0] == 320
+    assert client.connection.wants_read()
+    client.send("connection.close-ok", 0)
+    assert client.ended
+
+
+def test_connection_that_waits_for_a_page_when_an_operator_closes_it_is_heard_again(
+    linked: Linked, client: LinkedClient
+) -> None:
+    shard = linked.broker.shard
+    shard.window_bytes_min = shard.window_bytes_max = 0
+    client.call("queue.declare", queue="q", durable=True)
+    client.publish("", "q", b"x", {"delivery_mode": 2})
+    linked.commit()
+    client.send("basic.get", queue="q")
+    client.connection.force_close("enough")
+    linked.turn()
+    assert close_of(client, "connection.close")[0] == 320
+    client.send("connection.close-ok", 0)
+    assert client.ended
+    linked.load_pages()
+    assert linked.broker.vhosts["/"].queues["q"].message_count() == 1

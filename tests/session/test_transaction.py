@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.linked import Linked, LinkedClient, publication
+from tests.support.linked import Linked, LinkedClient, method, publication
 
 PERSISTENT = {"delivery_mode": 2}
 
@@ -108,3 +108,11 @@ def test_confirms_and_transactions_exclude_each_other(client: LinkedClient) -> N
     client.call("confirm.select", on=2)
     client.send("tx.select", on=2)
     assert client.expect("channel.close").values["reply_code"] == 406
+
+
+def test_commit_ok_is_not_said_before_the_disk_to_a_client_that_closes(linked: Linked, client: LinkedClient) -> None:
+    client.publish("", "q", b"x", PERSISTENT)
+    client.feed(method("tx.commit") + method("channel.close", reply_code=200, reply_text="", class_id=0, method_id=0))
+    assert client.names() == ["channel.close-ok"]
+    linked.commit()
+    assert count(client) == 1

@@ -129,6 +129,7 @@ class BrokerMachine(RuleBasedStateMachine):
         shard.page_messages, shard.page_bytes, shard.page_low = 3, 700, 900
         self.linked.broker.journal.open_bytes_max = self.open_bytes_max
         self.pages.clear()
+        self.untold = False
         self.clients = [SimClient(self.linked, number) for number in CLIENTS]
         self.model.snapshots.setdefault(int(self.linked.broker.journal.committed), self.model.snapshot())
         self.drain()
@@ -612,16 +613,23 @@ class BrokerMachine(RuleBasedStateMachine):
         self.drain()
 
     @precondition(lambda self: self.linked.batch is not None)
-    @rule(fault=st.sampled_from((None, None, None, *Fault)), resumes_that_fail=st.integers(0, 1))
-    def write(self, fault: Fault | None, resumes_that_fail: int) -> None:
-        """The writer tries once, as amqpd.server.store_threads does."""
+    @rule(fault=st.sampled_from((None, None, None, *Fault)), resumes_that_fail=st.integers(0, 1), late=flags)
+    def write(self, fault: Fault | None, resumes_that_fail: int, late: bool = False) -> None:
+        """The writer tries once, as amqpd.server.store_threads does.
+
+        ``late``: the batch is on disk for readers, and the broker hears of it with the next step of this kind.
+        """
         batch = self.linked.batch
         assert batch is not None
+        if self.untold:
+            self.told()
+            return
         if self.store.must_resume and not self.resumed():
             return
         self.store.plan(fault)
         try:
-            self.linked.write()
+            self.store.commit(batch)
+            self.untold = True
         except StoreFull:
             pass
         except StoreUnavailable:
@@ -629,8 +637,13 @@ class BrokerMachine(RuleBasedStateMachine):
             self.resumed()
         except StoreUncertain:
             self.store.resumes_that_fail = resumes_that_fail
-            if self.resumed() and self.store.resume() == batch.number:
-                self.linked.committed()
+            self.untold = self.resumed() and self.store.resume() == batch.number
+        if self.untold and not late:
+            self.told()
+
+    def told(self) -> None:
+        self.untold = False
+        self.linked.committed()
         self.drain()
 
     @rule()

@@ -19,12 +19,13 @@ from amqpd.store.sqlite import SqliteStore
 from tests.sim.machine import BrokerMachine
 
 LONG = os.environ.get("AMQPD_SIMULATION") == "long"
+pytestmark = pytest.mark.timeout(7200 if LONG else 120)
 
 
 def profile(examples_ci: int, examples_long: int) -> settings:
     return settings(
         max_examples=examples_long if LONG else examples_ci,
-        stateful_step_count=100 if LONG else 50,
+        stateful_step_count=100 if LONG else 60,
         deadline=None,
         # A run that takes long for its size is what is wanted here.
         suppress_health_check=list(HealthCheck),
@@ -55,10 +56,10 @@ class SqliteMachine(BrokerMachine):
             shutil.rmtree(self.directory, ignore_errors=True)
 
 
+pytestmark = pytest.mark.timeout(7200 if LONG else 120)
+
 TestBroker = BrokerMachine.TestCase
-TestBroker.settings = profile(150, 5000)
-TestBroker.pytestmark = [pytest.mark.timeout(7200 if LONG else 120)]
+TestBroker.settings = profile(250, 10000)
 
 TestBrokerOverFiles = SqliteMachine.TestCase
-TestBrokerOverFiles.settings = profile(15, 500)
-TestBrokerOverFiles.pytestmark = [pytest.mark.timeout(7200 if LONG else 120)]
+TestBrokerOverFiles.settings = profile(20, 500)
