@@ -87,7 +87,7 @@ class Commit(CommitPort):
 class Application:
     """``broken``: the store failed for good; nothing may be written any more.
 
-    ``orderly``: all that was decided is in the store, also what had been delivered. After any other end all may have been.
+    ``orderly``: all that was decided is in the store, also what had been delivered; otherwise all may have been.
     """
 
     def __init__(self, settings: Settings, source: Source, log: Log, core: Core) -> None:

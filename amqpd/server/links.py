@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from amqpd.auth.mechanisms import Peer
 from amqpd.broker.timers import Timer
 from amqpd.server.proxy_protocol import HEADER_MAX, ProxyError, parse
-from amqpd.session.connection import CLOSED, UNREAD_MARKS, Connection
+from amqpd.session.connection import CLOSED, Connection
 from amqpd.session.handshake import Handshake
 
 if TYPE_CHECKING:
@@ -128,7 +128,6 @@ class Link:
         self.host = address_text(sock.getsockname())
         self.connection: Connection | None = None
         self.unsent = bytearray()
-        self.unread_max = UNREAD_MARKS * poller.environment.outbox_bytes_max
         self.interest = -1
         self.closed = False
         self.lingering = False
@@ -275,7 +274,7 @@ class Link:
                 return
             if connection.starved or connection.unread:
                 connection.drained()
-            elif len(unsent) > self.unread_max:
+            elif connection.outbox.far_behind():
                 connection.unread = True
         self.watch()
 

@@ -73,8 +73,6 @@ CLOSE_OK_TIMEOUT_MS: Final = 30_000
 CLOSE_TIMEOUT_MS: Final = 3000
 # After these a peer gets the shorter time: what it sends cannot be read, or it is wanted gone.
 CLOSED_SOON: Final = (FrameError.code, ConnectionForced.code, LoginRefused.code)
-# A peer that leaves this many times ``outbox_bytes_max`` unread is not heard until it has read most of it.
-UNREAD_MARKS: Final = 4
 # Deleted queues in ``exclusive_queues`` before it is made anew.
 EXCLUSIVE_STALE_MAX: Final = 50
 HEARTBEAT_FRAME: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
@@ -256,7 +254,7 @@ class Connection(ConnectionPort):
         elif not channel.method(method, self.reader.buffer, start, end):
             raise CommandInvalid("unimplemented method", int(method))
         # One read can hold thousands of basic.get, each answered with a large message.
-        if self.outbox.size() > UNREAD_MARKS * self.outbox.size_max:
+        if self.outbox.far_behind():
             self.unread = True
 
     def _other_frame(self, kind: i64, number: i64, channel: Channel | None) -> None:

@@ -16,6 +16,8 @@ from amqpd.spec.constants import BASIC_ACK, BASIC_DELIVER, BASIC_NACK
 # A writer that once held more than this is given up after the flush, so that one large message does not leave
 # its size behind on an idle connection.
 WRITER_KEPT_MAX: Final = 1 << 16
+# A peer that leaves this many times ``size_max`` unread is not heard until it has read most of it.
+UNREAD_MARKS: Final = 4
 
 
 def signed(number: i64) -> i16:
@@ -28,12 +30,14 @@ class Outbox:
     """``size``: octets waiting here and, as the edge reports them, in its hands (``unsent``).
 
     ``size_max``: above it consumers of this connection are skipped.
+    ``largest``: octets of the largest body of several frames: one delivery may exceed ``size_max`` by that.
     """
 
     def __init__(self, ready: list[Outbox], size_max: i64) -> None:
         self.ready: list[Outbox] = ready
         self.writer: BytesWriter = BytesWriter()
         self.size_max: i64 = size_max
+        self.largest: i64 = 0
         self.unsent: i64 = 0
         self.queued: bool = False
         self.flushes: i64 = 0
@@ -45,6 +49,14 @@ class Outbox:
 
     def size(self) -> i64:
         return len(self.writer) + self.unsent
+
+    def far_behind(self) -> bool:
+        """The peer does not read, and goes on asking. Deliveries alone never get here: they stop at ``full``.
+
+        A client may write all of a large message before it reads on, so it must be heard however large the one
+        that waits for it is.
+        """
+        return len(self.writer) + self.unsent > UNREAD_MARKS * self.size_max + self.largest
 
     def write(self, data: bytes) -> None:
         if not self.queued:
@@ -118,6 +130,8 @@ class Outbox:
             writer.write(body)
             writer.append(0xCE)
             return
+        if size > self.largest:
+            self.largest = size
         at: i64 = 0
         while at < size:
             piece = body[at : at + piece_max]

@@ -101,3 +101,25 @@ def test_all_consumers_go_on_once_the_channel_is_below_what_it_may_leave_unackno
     assert client.names() == []
     client.send("basic.ack", delivery_tag=1)
     assert client.bodies() == [b"held"]
+
+
+def test_peer_that_has_not_read_one_large_message_is_still_heard(linked: Linked) -> None:
+    """It may be in the middle of a write of its own, and read only after that."""
+    client = linked.client()
+    client.call("queue.declare", queue="q")
+    client.reading = False
+    client.publish("", "q", bytes(6_000_000))
+    client.send("basic.get", queue="q", no_ack=True)
+    assert client.connection.outbox.unsent > 6_000_000
+    client.publish("", "q", b"heard")
+    assert linked.broker.vhosts["/"].queues["q"].message_count() == 1
+
+
+def test_peer_that_reads_nothing_of_many_messages_is_not_heard(linked: Linked) -> None:
+    client = linked.client()
+    client.call("queue.declare", queue="q")
+    client.reading = False
+    client.feed(b"".join([publication("", "q", bytes(100_000)) for _ in range(100)]))
+    client.feed(method("basic.get", queue="q", no_ack=True) * 100)
+    assert client.connection.unread
+    assert 40 < linked.broker.vhosts["/"].queues["q"].message_count() < 70
