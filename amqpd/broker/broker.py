@@ -242,6 +242,11 @@ class Broker:
                 raise ValueError(f"{definition.kind} ({shown}): {error}") from error
         # Restoring is no change.
         journal.definitions = []
+        for vhost in self.vhosts.values():
+            for exchange in vhost.exchanges.values():
+                exchange.defined_batch = 0
+            for queue in vhost.queues.values():
+                queue.defined_batch = 0
         journal.open_bytes = 0
         for vhost in self.vhosts.values():
             for queue in vhost.queues.values():

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Destination:
-    """An end of a binding: a queue or an exchange."""
+    """An end of a binding: a queue or an exchange.
+
+    ``defined_batch``: the batch that makes a durable one durable; 0 for those read back and for transient ones.
+    """
 
     def __init__(self, vhost: str, name: str, durable: bool) -> None:
         self.vhost: str = vhost
         self.name: str = name
         self.durable: bool = durable
+        self.defined_batch: i64 = 0
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

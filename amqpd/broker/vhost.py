@@ -80,6 +80,7 @@ class VHost:
         self.exchanges[name] = exchange
         self.revision.value += 1
         if durable:
+            exchange.defined_batch = self.shard.journal.number
             self._define(
                 "exchange",
                 {
@@ -119,6 +120,7 @@ class VHost:
         self.queues[name] = queue
         self.revision.value += 1
         if durable:
+            queue.defined_batch = self.shard.journal.number
             self._define(
                 "queue",
                 {

@@ -17,7 +17,7 @@ from amqpd.auth.permissions import WRITE
 from amqpd.broker.exchange import Exchange
 from amqpd.broker.journal import CommitPort
 from amqpd.broker.message import Address, Entry, Message
-from amqpd.broker.queue import ChannelPort, Consumer, Queue
+from amqpd.broker.queue import ChannelPort, Consumer, Destination, Queue
 from amqpd.broker.router import Route
 from amqpd.broker.vhost import VHost
 from amqpd.session.confirms import Confirms
@@ -249,6 +249,7 @@ class Channel(ChannelPort):
     def _complete(self, body: bytes) -> None:
         """The content is whole: route it."""
         self.expects = _METHOD
+        self.connection.wrote = True
         if self.routes_revision != self.revision.value:
             self._route_again()
         route = self.route
@@ -479,9 +480,15 @@ class Channel(ChannelPort):
         before = len(journal.definitions)
         handler(self, arguments)
         if len(journal.definitions) != before:
+            self.connection.wrote = True
             self.await_commit()
         elif not self.reply_batch:
             self._flush_replies()
+
+    def await_definition(self, existing: Destination) -> None:
+        """Somebody else declared ``existing``; where that is not on disk yet, this reply waits for it too."""
+        if existing.defined_batch > self.journal.committed:
+            self.await_commit()
 
     def await_commit(self) -> None:
         """Hold all replies of this channel, and its deliveries, until the open batch is on disk."""

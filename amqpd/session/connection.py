@@ -173,6 +173,7 @@ class Connection(ConnectionPort):
         self.paused: bool = False
         self.blocked: bool = False
         self.starved: bool = False
+        self.wrote: bool = False  # something for the journal came in with this input
         self.unread: bool = False
         self.waiting_get: tuple[Channel, ArgumentReader] | None = None
         self.send_timer: SendTimer | None = None
@@ -209,9 +210,11 @@ class Connection(ConnectionPort):
             self.confirms_due = []
             for channel in due:
                 channel.release_confirms()
-        if self.broker.journal.full() and self.state == RUNNING and not self.paused:
-            self.paused = True
-            self.broker.throttled[self] = True
+        if self.wrote:
+            self.wrote = False
+            if self.broker.journal.full() and self.state == RUNNING and not self.paused:
+                self.paused = True
+                self.broker.throttled[self] = True
 
     def _read_frames(self) -> None:
         reader = self.reader

@@ -59,6 +59,7 @@ def _declare(
     existing = vhost.exchanges.get(name)
     if existing is not None:
         _check_equivalent(existing, kind, durable, auto_delete, internal, table)
+        channel.await_definition(existing)
         return
     if name.startswith(RESERVED_PREFIX):
         raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")

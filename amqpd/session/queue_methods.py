@@ -78,6 +78,7 @@ def _declare(channel: Channel, name: str, durable: bool, exclusive: bool, auto_d
         if existing.owner is not owner:
             raise locked(existing)
         _check_equivalent(existing, durable, auto_delete, table)
+        channel.await_definition(existing)
         return existing
     check_queue_arguments(table, name, vhost.name)
     dead_letters = table.get(DEAD_LETTER_EXCHANGE)

@@ -38,21 +38,18 @@ def paged_queue(linked: Linked, client: LinkedClient) -> None:
 
 
 def test_page_does_not_let_a_throttled_connection_go_on(linked: Linked) -> None:
-    client, publisher = linked.client(), linked.client()
+    client = linked.client()
     paged_queue(linked, client)
-    client.send("basic.get", queue="q")
-    assert client.connection.waiting_get is not None
+    client.call("queue.declare", queue="r", durable=True)
     linked.broker.journal.open_bytes_max = 1000
-    publisher.call("queue.declare", queue="r", durable=True)
-    publisher.publish("", "r", bytes(2000), PERSISTENT)
-    client.feed(b"")
+    client.feed(publication("", "r", bytes(2000), PERSISTENT) + method("basic.get", queue="q"))
+    assert client.connection.waiting_get is not None
     assert client.connection.paused
     linked.load_pages()
     assert client.expect("basic.get-ok").body == b"paged"
     assert client.connection.paused
     linked.commit()
     assert not client.connection.paused
-    assert not publisher.connection.paused
 
 
 def test_commit_does_not_ask_twice_for_a_page(linked: Linked) -> None:
