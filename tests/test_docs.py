@@ -148,8 +148,10 @@ def test_named_make_targets_exist(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_named_commands_and_options_exist(page: str) -> None:
+    from amqpd.server import cli_commands
     from amqpd.server.cli import amqpd
 
+    cli_commands.add_to(amqpd)  # as the entry point does
     unknown = {" ".join(words): unknown_words(amqpd, words) for words in command_lines(text_of(page))}
     assert {line: words for line, words in unknown.items() if words} == {}
 
