@@ -14,7 +14,7 @@ from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
-from amqpd.broker.batch import PAGED, SHARED, Batch, Definition
+from amqpd.broker.batch import PAGED, SHARED, Batch, Definition, MessageRow
 from amqpd.broker.message import ANNIHILATED, Entry, Message
 from amqpd.broker.queue import Queue
 
@@ -172,35 +172,18 @@ class Journal:
                 continue
             message = entry.message
             message_id = message.id
-            address = message.address
             # A message's entries were inserted side by side, by one publish: comparing with the last id is enough
             # to write its body once.
             if entry.paged:
                 batch.paged_entries.append((int(queue.id), int(message_id), PAGED))
                 if message_id != last_paged_id:
                     last_paged_id = message_id
-                    batch.paged_messages.append(
-                        (
-                            int(message_id),
-                            address.exchange,
-                            address.routing_key,
-                            message.header.payload[12:],
-                            message.body,
-                        )
-                    )
+                    batch.paged_messages.append(message_row(message))
                 continue
             batch.entries.append((int(queue.id), int(message_id), SHARED if message.copies > 1 else 0))
             if message_id != last_id:
                 last_id = message_id
-                batch.messages.append(
-                    (
-                        int(message_id),
-                        address.exchange,
-                        address.routing_key,
-                        message.header.payload[12:],
-                        message.body,
-                    )
-                )
+                batch.messages.append(message_row(message))
             queue.stored_messages += 1
             queue.stored_bytes += message.header.body_size
             self.depth_touched(queue)
@@ -237,6 +220,11 @@ class Journal:
         if queue is not None:
             places.append((int(queue.id), int(first), int(last)))
         batch.released = id_ranges(ids)
+
+
+def message_row(message: Message) -> MessageRow:
+    address = message.address
+    return (int(message.id), address.exchange, address.routing_key, message.header.payload[12:], message.body)
 
 
 def id_ranges(ids: list[int]) -> list[tuple[int, int]]:

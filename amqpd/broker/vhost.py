@@ -30,7 +30,7 @@ PREDECLARED: Final = (
     ("amq.match", "headers"),
     ("amq.rabbitmq.trace", "topic"),
 )
-REPLY_TO_PREFIX: Final = "amq.rabbitmq.reply-to."
+REPLY_TO: Final = "amq.rabbitmq.reply-to"  # the pseudo-queue of direct reply-to; a reply queue has it as prefix
 
 
 @final
@@ -68,7 +68,7 @@ class VHost:
     def routable(self, name: str) -> Queue | None:
         """The queue the default exchange reaches by ``name``."""
         queue = self.queues.get(name)
-        if queue is None and name.startswith(REPLY_TO_PREFIX):
+        if queue is None and name.startswith(REPLY_TO):
             queue = self.reply_queues.get(name)
         return queue
 

@@ -15,35 +15,30 @@ from amqpd.wire.table import Table
 NO_LIMIT = -1
 
 
-class DropHead(Feature):
+class LengthLimit(Feature):
     """``messages`` and ``size_bytes``: -1 means no limit."""
 
     def __init__(self, messages: int, size_bytes: int) -> None:
         self.messages = messages
         self.size_bytes = size_bytes
 
+    def exceeded(self, queue: ClassicQueue, more_messages: int = 0, more_bytes: int = 0) -> bool:
+        """Whether the queue with so much more in it is above a limit."""
+        if self.messages != NO_LIMIT and queue.message_count() + more_messages > self.messages:
+            return True
+        return self.size_bytes != NO_LIMIT and queue.ready_bytes() + more_bytes > self.size_bytes
+
+
+class DropHead(LengthLimit):
     def entered(self, queue: ClassicQueue) -> None:
-        while over(queue, self.messages, self.size_bytes, 0, 0) and queue.drop_head():
+        while self.exceeded(queue) and queue.drop_head():
             pass
 
 
-class RejectPublish(Feature):
-    """``messages`` and ``size_bytes``: -1 means no limit."""
-
-    def __init__(self, messages: int, size_bytes: int) -> None:
-        self.messages = messages
-        self.size_bytes = size_bytes
-
+class RejectPublish(LengthLimit):
     def admit(self, queue: ClassicQueue, message: Message) -> bool:
         queue.pump()  # what consumers can take now does not fill the queue
-        return not over(queue, self.messages, self.size_bytes, 1, int(message.header.body_size))
-
-
-def over(queue: ClassicQueue, messages: int, size_bytes: int, more_messages: int, more_bytes: int) -> bool:
-    """Whether the queue with so much more in it is above a limit."""
-    if messages != NO_LIMIT and queue.message_count() + more_messages > messages:
-        return True
-    return size_bytes != NO_LIMIT and queue.ready_bytes() + more_bytes > size_bytes
+        return not self.exceeded(queue, 1, int(message.header.body_size))
 
 
 def attach(queue: Queue) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from amqpd.auth.permissions import READ
 from amqpd.broker.queue import Consumer, Queue
-from amqpd.session.channel import REPLY_TO, Channel
+from amqpd.broker.vhost import REPLY_TO
+from amqpd.session.channel import Channel
 from amqpd.session.environment import Handler
 from amqpd.session.exchange_methods import without_line_breaks
 from amqpd.session.queue_methods import find_queue, last_queue
@@ -48,7 +49,7 @@ def basic_consume(channel: Channel, arguments: ArgumentReader) -> None:
     table = arguments.table()
     arguments.end()
     no_ack, exclusive, no_wait = bool(bits & 2), bool(bits & 4), bool(bits & 8)
-    if name == REPLY_TO.decode():
+    if name == REPLY_TO:
         _consume_replies(channel, tag, no_ack, no_wait)
         return
     name = name or last_queue(channel)
@@ -104,7 +105,7 @@ def _consume_replies(channel: Channel, tag: str, no_ack: bool, no_wait: bool) ->
     tag = _new_tag(channel, tag)
     vhost = channel.vhost
     token = channel.connection.environment.token
-    name = f"{REPLY_TO.decode()}.{token()}.{token()}"
+    name = f"{REPLY_TO}.{token()}.{token()}"
     queue = vhost.registry.queue_types["classic"](vhost.shard, vhost.name, name, False, False, channel.connection, {})
     queue.id = vhost.shard.journal.new_id()
     vhost.reply_queues[name] = queue

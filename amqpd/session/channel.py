@@ -19,7 +19,7 @@ from amqpd.broker.journal import CommitPort
 from amqpd.broker.message import Address, Entry, Message
 from amqpd.broker.queue import ChannelPort, Consumer, Destination, Queue
 from amqpd.broker.router import Route
-from amqpd.broker.vhost import VHost
+from amqpd.broker.vhost import REPLY_TO, VHost
 from amqpd.session.confirms import Confirms
 from amqpd.session.prefetch import Prefetch
 from amqpd.session.unacked import Unacked
@@ -62,7 +62,7 @@ _METHOD: Final = 0
 _HEADER: Final = 1
 _BODY: Final = 2
 
-REPLY_TO: Final = b"amq.rabbitmq.reply-to"
+REPLY_TO_OCTETS: Final = REPLY_TO.encode()
 
 
 @final
@@ -130,7 +130,7 @@ class Channel(ChannelPort):
     def publish_method(self, buffer: bytes, start: i64, end: i64) -> None:
         """basic.publish; ``start`` is behind the method id."""
         if self.expects != _METHOD:
-            raise self._unexpected_method()
+            raise self._unexpected_frame()
         arguments = buffer[start:end]
         if self.routes_revision != self.revision.value:
             self.routes.clear()
@@ -179,9 +179,7 @@ class Channel(ChannelPort):
     def content_header(self, buffer: bytes, start: i64, end: i64) -> None:
         """A content header frame."""
         if self.expects != _HEADER:
-            if self.expects == _BODY:
-                raise UnexpectedFrame("expected content body, got non content body frame instead", BASIC_PUBLISH)
-            raise UnexpectedFrame("expected method frame, got non method frame instead", 0)
+            raise self._unexpected_frame()
         payload = buffer[start:end]
         header = self.header
         if header is None or header.payload != payload:
@@ -217,12 +215,7 @@ class Channel(ChannelPort):
     def content_body(self, buffer: bytes, start: i64, end: i64) -> None:
         """A content body frame; an empty one in the middle is no error."""
         if self.expects != _BODY:
-            if self.expects == _HEADER:
-                raise UnexpectedFrame(
-                    "expected content header for class 60, got non content header frame instead",
-                    BASIC_PUBLISH,
-                )
-            raise UnexpectedFrame("expected method frame, got non method frame instead", 0)
+            raise self._unexpected_frame()
         left = self.body_left - (end - start)
         if left < 0:
             raise FrameError("content body frame exceeds remaining content size", BASIC_PUBLISH)
@@ -239,7 +232,10 @@ class Channel(ChannelPort):
             self.partial = None
             self._complete(partial.getvalue())
 
-    def _unexpected_method(self) -> UnexpectedFrame:
+    def _unexpected_frame(self) -> UnexpectedFrame:
+        """What came is not what this channel awaits."""
+        if self.expects == _METHOD:
+            return UnexpectedFrame("expected method frame, got non method frame instead", 0)
         if self.expects == _HEADER:
             return UnexpectedFrame(
                 "expected content header for class 60, got non content header frame instead", BASIC_PUBLISH
@@ -331,7 +327,7 @@ class Channel(ChannelPort):
 
         Raises PreconditionFailed (406) and AccessRefused (403), which close the channel.
         """
-        if header.reply_to == REPLY_TO and self.reply_queue is None:
+        if header.reply_to == REPLY_TO_OCTETS and self.reply_queue is None:
             raise PreconditionFailed("fast reply consumer does not exist", BASIC_PUBLISH)
         if header.expiration is not None:
             check_expiration(header.expiration)
@@ -346,7 +342,7 @@ class Channel(ChannelPort):
 
     def _reply_to_rewritten(self, header: ContentHeader) -> ContentHeader:
         """Direct reply-to: the pseudo-queue's name becomes the name of this channel's reply queue."""
-        if header.reply_to == REPLY_TO and self.reply_queue is not None:
+        if header.reply_to == REPLY_TO_OCTETS and self.reply_queue is not None:
             return with_reply_to(header, self.reply_queue.name.encode())
         return header
 
@@ -403,7 +399,7 @@ class Channel(ChannelPort):
     def settlement(self, method: i64, buffer: bytes, at: i64, end: i64) -> None:
         """basic.ack, basic.nack, basic.reject; ``at`` is behind the method id."""
         if self.expects != _METHOD:
-            raise self._unexpected_method()
+            raise self._unexpected_frame()
         tag = settlement_tag(method, buffer, at, end)
         bits = i64(buffer[at + 8])
         if method == BASIC_ACK:
@@ -470,7 +466,7 @@ class Channel(ChannelPort):
         if handler is None:
             return False
         if self.expects != _METHOD:
-            raise self._unexpected_method()
+            raise self._unexpected_frame()
         self.handle(handler, ArgumentReader(int(method), buffer[start:end]))
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amqpd.auth.permissions import CONFIGURE, READ, WRITE
 from amqpd.broker.queue import Queue
+from amqpd.broker.vhost import REPLY_TO
 from amqpd.session.channel import Channel
 from amqpd.session.environment import Handler
 from amqpd.session.exchange_methods import RESERVED_PREFIX, find_exchange, refuse_default, without_line_breaks
@@ -33,7 +34,6 @@ from amqpd.wire.methods import ArgumentReader, MethodWriter
 from amqpd.wire.table import Table
 
 DEAD_LETTER_EXCHANGE = "x-dead-letter-exchange"
-REPLY_TO_NAME = "amq.rabbitmq.reply-to"
 
 
 def queue_declare(channel: Channel, arguments: ArgumentReader) -> None:
@@ -44,7 +44,7 @@ def queue_declare(channel: Channel, arguments: ArgumentReader) -> None:
     arguments.end()
     passive, durable, exclusive, auto_delete, no_wait = (bool(bits & bit) for bit in (1, 2, 4, 8, 16))
     messages = consumers = 0
-    if name == REPLY_TO_NAME or name in channel.vhost.reply_queues:
+    if name == REPLY_TO or name in channel.vhost.reply_queues:
         consumers = 1  # direct reply-to: clients ask whether a requester still listens
     else:
         if passive:
@@ -63,7 +63,7 @@ def _declare(channel: Channel, name: str, durable: bool, exclusive: bool, auto_d
     if not name:
         check_server_named(table)
         name = "amq.gen-" + connection.environment.token()
-    elif name.startswith(REPLY_TO_NAME):
+    elif name.startswith(REPLY_TO):
         raise NotFound(f"no queue '{name}' in vhost '{vhost.name}'")
     elif name.startswith(RESERVED_PREFIX):
         # Whether the queue exists or not (RabbitMQ 3.10.8, seen): a server-named one is declared passively.

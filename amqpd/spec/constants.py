@@ -11,7 +11,6 @@ FRAME_HEADER: Final = 2
 FRAME_BODY: Final = 3
 FRAME_HEARTBEAT: Final = 8
 FRAME_END: Final = 0xCE
-FRAME_OVERHEAD: Final = 8  # seven octets before the payload, one after
 FRAME_MIN_SIZE: Final = 4096
 
 # A method is named by class id * 65536 + method id, the first four octets of its frame.

@@ -10,7 +10,7 @@ from typing import Final
 from librt.strings import read_i64_be
 from mypy_extensions import i64
 
-from amqpd.spec.constants import BASIC_ACK, BASIC_NACK, BASIC_PUBLISH, BASIC_REJECT
+from amqpd.spec.constants import BASIC_PUBLISH
 from amqpd.spec.errors import FrameError
 
 MANDATORY: Final = 1
@@ -56,6 +56,3 @@ def address(exchange: str, routing_key: str) -> bytes:
     exchange_octets = exchange.encode()
     key_octets = routing_key.encode()
     return bytes([len(exchange_octets)]) + exchange_octets + bytes([len(key_octets)]) + key_octets
-
-
-SETTLEMENTS: Final = (BASIC_ACK, BASIC_NACK, BASIC_REJECT)

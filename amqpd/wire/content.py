@@ -13,6 +13,8 @@ from librt.strings import read_i16_be, read_i32_be, read_i64_be
 from mypy_extensions import i64, mypyc_attr
 
 from amqpd.spec.constants import (
+    FLAG_APP_ID,
+    FLAG_CLUSTER_ID,
     FLAG_CONTENT_ENCODING,
     FLAG_CONTENT_TYPE,
     FLAG_CONTINUED,
@@ -140,9 +142,9 @@ class ContentHeader:
             self.user_id = payload[start + 1 : at]
             self.checked = True
         # app-id and cluster-id concern nobody here; a cut one is still a cut property list.
-        if flags & 0x0008:
+        if flags & FLAG_APP_ID:
             at = skip_shortstr(payload, at, size)
-        if flags & 0x0004:
+        if flags & FLAG_CLUSTER_ID:
             at = skip_shortstr(payload, at, size)
         if at != size:
             raise _undecodable()

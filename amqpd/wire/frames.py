@@ -7,6 +7,7 @@ from typing import Final, final
 from librt.strings import read_i16_be, read_i32_be
 from mypy_extensions import i64
 
+from amqpd.spec.constants import FRAME_END
 from amqpd.spec.errors import FrameError, snippet
 
 # RabbitMQ tolerates payloads this much above frame_max - 8: "quite a few clients get it wrong".
@@ -84,7 +85,7 @@ class FrameReader:
         self.start = at + 7
         self.end = at + 7 + size
         self.at = at + size + 8
-        if i64(buffer[self.end]) != 0xCE:
+        if i64(buffer[self.end]) != FRAME_END:
             shown = snippet(buffer[self.start : self.end])
             raise FrameError(f"type {self.kind}, {shown}: {{invalid_frame_end_marker,{buffer[self.end]}}}", 0)
         return True

@@ -11,7 +11,7 @@ from typing import Final, final
 from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
 from mypy_extensions import i16, i32, i64
 
-from amqpd.spec.constants import BASIC_ACK, BASIC_DELIVER, BASIC_NACK
+from amqpd.spec.constants import BASIC_ACK, BASIC_DELIVER, BASIC_NACK, FRAME_END
 
 # A writer that once held more than this is given up after the flush, so that one large message does not leave
 # its size behind on an idle connection.
@@ -108,7 +108,7 @@ class Outbox:
         write_i64_be(writer, delivery_tag)
         writer.append(1 if redelivered else 0)
         writer.write(address)
-        writer.append(0xCE)
+        writer.append(FRAME_END)
         self.content(channel, header, body)
 
     def content(self, channel: i64, header: bytes, body: bytes) -> None:
@@ -118,7 +118,7 @@ class Outbox:
         write_i16_be(writer, signed(channel))
         write_i32_be(writer, i32(len(header)))
         writer.write(header)
-        writer.append(0xCE)
+        writer.append(FRAME_END)
         size: i64 = len(body)
         if size == 0:
             return
@@ -128,7 +128,7 @@ class Outbox:
             write_i16_be(writer, signed(channel))
             write_i32_be(writer, i32(size))
             writer.write(body)
-            writer.append(0xCE)
+            writer.append(FRAME_END)
             return
         if size > self.largest:
             self.largest = size
@@ -140,7 +140,7 @@ class Outbox:
             write_i16_be(writer, signed(channel))
             write_i32_be(writer, i32(len(piece)))
             writer.write(piece)
-            writer.append(0xCE)
+            writer.append(FRAME_END)
 
     def ack(self, channel: i64, delivery_tag: i64, multiple: bool) -> None:
         """basic.ack to a publisher (spec 1.8.3.16)."""
@@ -161,4 +161,4 @@ class Outbox:
         write_i32_be(writer, i32(method))
         write_i64_be(writer, delivery_tag)
         writer.append(int(bits))
-        writer.append(0xCE)
+        writer.append(FRAME_END)
