@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 READ_SIZE = 256 << 10
 # How long a connection that is done may take to send what it still has to say to a peer that reads slowly.
 LINGER_MS = 5000
+# How long what a peer sends after our last frame is read and dropped. A socket closed before would answer it with a
+# reset, which can take the last frame away from a peer that has not read it yet.
+DRAIN_MS = 1000
 
 
 class LinkLog(Protocol):
@@ -131,6 +134,7 @@ class Link:
         self.interest = -1
         self.closed = False
         self.lingering = False
+        self.draining = False
         self.timer = LinkTimer(self)
         if not proxied and context is None:
             self._begin()
@@ -158,6 +162,10 @@ class Link:
             return
         except OSError:
             data = b""
+        if self.draining:
+            if not data:
+                self.close()
+            return
         if not data:
             self.lost("client unexpectedly closed TCP connection")
             return
@@ -283,13 +291,33 @@ class Link:
         connection = self.connection
         if connection is not None and connection.outbox.queued:
             return  # its last words are not taken yet: ``flush`` comes at the end of the turn
+        if self.draining:
+            return
         if not self.unsent:
-            self.close()
+            self._drain()
             return
         if not self.lingering:
             self.lingering = True
             self.poller.broker.timers.set(self.timer, self.poller.broker.now + LINGER_MS)
         self.watch()
+
+    def _drain(self) -> None:
+        """Everything is sent: say so, and wait for the peer to close its side."""
+        try:
+            self._end_sending()
+        except OSError:
+            self.close()
+            return
+        self.draining = True
+        self.poller.broker.timers.set(self.timer, self.poller.broker.now + DRAIN_MS)
+        self.poller.watch(self, True, False)
+
+    def _end_sending(self) -> None:
+        """Raises OSError where the peer is gone."""
+        if self.tls is not None and not self.unsent:
+            self.tls.end()
+            self.sock.send(self.tls.outgoing.read())
+        self.sock.shutdown(socket.SHUT_WR)
 
     def watch(self) -> None:
         """Tell the poller what to watch the socket for."""
@@ -310,15 +338,13 @@ class Link:
         self.closed = True
         self.poller.broker.timers.cancel(self.timer)
         self.poller.forget(self)
-        try:
-            if self.tls is not None and not self.unsent:
-                self.tls.end()
-                self.sock.send(self.tls.outgoing.read())
-            # A close with unread input resets the connection and may take our last frame with it.
-            self.sock.shutdown(socket.SHUT_WR)
-            self.sock.recv(READ_SIZE)
-        except OSError:
-            pass
+        if not self.draining:
+            try:
+                self._end_sending()
+                # A close with unread input resets the connection and may take our last frame with it.
+                self.sock.recv(READ_SIZE)
+            except OSError:
+                pass
         self.sock.close()
 
 
