@@ -101,7 +101,7 @@ def settle(old: Batch, batch: Batch) -> None:
 def first_batch(queues: int) -> Batch:
     batch = Batch(1)
     batch.next_id = queues + 1
-    columns: dict[str, Scalar] = {"vhost": "/", "auto_delete": 0, "type": "classic", "arguments": b""}
+    columns: dict[str, Scalar] = {"vhost": "/", "auto_delete": 0, "type": "classic", "arguments": b"", "levels": 1}
     batch.definitions = [
         Definition("queue", False, {"id": queue, "name": f"bench-{queue}", **columns}) for queue in range(1, queues + 1)
     ]

@@ -14,7 +14,7 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from amqpd.auth.patterns import matches
+from amqpd.spec.patterns import matches
 
 # The kinds of permission; the numbers are the fields of the rows below.
 CONFIGURE: Final = 0

@@ -14,9 +14,9 @@ from typing import Final, final
 from amqpd.auth.attempt import Account, PasswordAttempt, VerifiedPasswords, Verify
 from amqpd.auth.backend import Credentials
 from amqpd.auth.passwords import SCRYPT, check_hash, verify
-from amqpd.auth.patterns import compile_pattern
 from amqpd.auth.permissions import Permission, PermissionTables, TopicPermission
 from amqpd.broker.batch import Definition, Scalar
+from amqpd.spec.patterns import compile_pattern
 
 LOOPBACK_USERS: Final = frozenset({"guest"})
 USER_LIMITS: Final = ("max-connections", "max-channels")

@@ -17,6 +17,7 @@ Scalar = int | float | str | bytes | None
 
 # Entry flags.
 SHARED: Final = 1  # more than one queue held the message when it was written: the body may outlive this entry
+EARLY: Final = 4  # it expires before something ahead of it in its lane: the index of deadlines holds it
 PAGED: Final = 2  # a transient message put out of memory: in the paged tables, gone after a restart
 
 
@@ -51,7 +52,11 @@ KINDS: Final[dict[str, Kind]] = {
         {"vhost": str, "name": str}, {"type": str, "auto_delete": int, "internal": int, "arguments": bytes}
     ),
     # Dropping a queue drops its entries and the messages nobody else holds.
-    "queue": Kind({"id": int}, {"vhost": str, "name": str, "auto_delete": int, "type": str, "arguments": bytes}),
+    # ``levels``: ids from its own on that are keys of its lanes.
+    "queue": Kind(
+        {"id": int},
+        {"vhost": str, "name": str, "auto_delete": int, "type": str, "arguments": bytes, "levels": int},
+    ),
     "binding": Kind(
         {
             "vhost": str,
@@ -63,6 +68,13 @@ KINDS: Final[dict[str, Kind]] = {
         },
         {},
     ),
+    # ``definition`` and ``value`` are JSON text.
+    "policy": Kind({"vhost": str, "name": str}, {"pattern": str, "apply_to": str, "priority": int, "definition": str}),
+    "operator_policy": Kind(
+        {"vhost": str, "name": str}, {"pattern": str, "apply_to": str, "priority": int, "definition": str}
+    ),
+    "parameter": Kind({"vhost": str, "component": str, "name": str}, {"value": str}),
+    "global_parameter": Kind({"name": str}, {"value": str}),
 }
 
 
@@ -70,6 +82,10 @@ KINDS: Final[dict[str, Kind]] = {
 MessageRow = tuple[int, str, str, bytes, bytes]
 # (queue, position, flags). The position is the message's id.
 EntryRow = tuple[int, int, int]
+# (queue, position, flags, deadline): an entry that expires, in milliseconds since 1970.
+ExpiringRow = tuple[int, int, int, int]
+# (queue, position, deliveries, acquired): how often an entry came back from a consumer.
+CountRow = tuple[int, int, int, int]
 # (queue, first, last), both ends included.
 EntryRange = tuple[int, int, int]
 # (first, last) message ids, both ends included.
@@ -88,7 +104,11 @@ class Batch:
     ``purged`` are entry ranges of unknown content (a purge of what is on disk): the store finds the messages.
     ``paged_messages`` and ``paged_entries`` are transient messages put out of memory: they need no durability
     and are gone after a restart; ``settled``, ``released``, ``shared`` and ``purged`` speak of them too.
+    ``expiring`` and ``paged_expiring`` are entries, too: those with a deadline.
+    ``counted`` are entries of this batch or an earlier one whose counts changed; they may be settled by now. An
+    entry that comes twice comes with the same counts.
     ``redelivered`` are (queue, position): entries up to the position may have been delivered before.
+    What is called a queue here is a lane: a queue, or one priority of it (``levels`` of its definition).
     ``next_id`` is the first id not used yet; after a restart ids start there.
     """
 
@@ -98,8 +118,11 @@ class Batch:
         self.definitions: list[Definition] = []
         self.messages: list[MessageRow] = []
         self.entries: list[EntryRow] = []
+        self.expiring: list[ExpiringRow] = []
+        self.counted: list[CountRow] = []
         self.paged_messages: list[MessageRow] = []
         self.paged_entries: list[EntryRow] = []
+        self.paged_expiring: list[ExpiringRow] = []
         self.settled: list[EntryRange] = []
         self.released: list[IdRange] = []
         self.shared: list[int] = []
@@ -117,10 +140,23 @@ class StoredEntry(NamedTuple):
     routing_key: str
     properties: bytes
     body: bytes
+    deadline: int = 0  # 0 is never
+    deliveries: int = 0
+    acquired: int = 0
+
+
+class Due(NamedTuple):
+    """Early entries whose deadline passed, and the smallest deadline of those not among them; 0 for none."""
+
+    entries: list[StoredEntry]
+    next_deadline: int
 
 
 class QueueSummary(NamedTuple):
-    """What a queue holds durably: counts, and the ends of its range (0 and 0 when empty)."""
+    """What a lane holds durably: counts, and the ends of its range (0 and 0 when empty).
+
+    ``next_deadline``: the smallest deadline of its early entries and its first one, 0 for none.
+    """
 
     queue: int
     messages: int
@@ -128,6 +164,7 @@ class QueueSummary(NamedTuple):
     first: int
     last: int
     redelivered: int
+    next_deadline: int = 0
 
 
 class Summary(NamedTuple):

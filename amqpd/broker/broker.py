@@ -3,19 +3,22 @@
 Bytes and time go in; bytes and journal batches come out. Every input (bytes of a connection, a committed batch, a
 page, a deadline) is followed by ``run_turn``:
 
-1. dirty queues deliver what they can;
-2. consumers that lost their queue are told, after the replies of the turn;
-3. then the edge writes every outbox on ``outboxes`` and takes a batch.
+1. dead letters are published;
+2. dirty queues deliver what they can;
+3. queues nobody wants any more are deleted;
+4. consumers that lost their queue are told, after the replies of the turn;
+5. then the edge writes every outbox on ``outboxes`` and takes a batch.
 """
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
-from amqpd.broker.batch import Batch, Definition, StoredEntry, Summary
+from amqpd.broker.batch import Batch, Definition, Scalar, StoredEntry, Summary
 from amqpd.broker.journal import CommitPort, Journal
+from amqpd.broker.policies import OPERATOR_POLICY, POLICY, policy_of
 from amqpd.broker.registry import Registry
 from amqpd.broker.router import Router
 from amqpd.broker.shard import PageRequest, Shard
@@ -24,6 +27,9 @@ from amqpd.broker.vhost import Revision, VHost
 from amqpd.spec.errors import AmqpError
 from amqpd.wire.outbox import Outbox
 from amqpd.wire.table import decode_table
+
+# Dead letters published in one turn, before queues and sockets get theirs.
+LETTERS_PER_TURN: Final = 2_000
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -56,14 +62,14 @@ class Broker:
 
     def __init__(self, registry: Registry, next_id: i64, last_batch: i64) -> None:
         self.registry: Registry = registry
-        self.now: int = 0  # milliseconds, set by the edge before each input
         self.journal: Journal = Journal(next_id, last_batch)
         self.shard: Shard = Shard(self.journal)
+        self.timers: Timers = self.shard.timers
         self.revision: Revision = Revision()
         self.router: Router = Router()
         self.router.extensions = registry.route_extensions
-        self.timers: Timers = Timers()
         self.vhosts: dict[str, VHost] = {}
+        self.global_parameters: dict[str, str] = {}  # by name, JSON text
         self.connections: dict[int, ConnectionPort] = {}
         self.outboxes: list[Outbox] = []
         # Connections that are not read until the journal has room, or until a page was loaded.
@@ -73,9 +79,20 @@ class Broker:
         self.alarms: dict[str, bool] = {}
         self.alarm: str = ""
 
+    @property
+    def now(self) -> int:
+        """The shard's time, in milliseconds."""
+        return int(self.shard.now)
+
+    @now.setter
+    def now(self, value: int) -> None:
+        self.shard.now = value
+
     def run_turn(self) -> None:
         """See the module's text. Bounded: what does not fit waits for the next turn (``busy``)."""
         shard = self.shard
+        if shard.letters:
+            self._post_letters()
         if shard.dirty:
             dirty = shard.dirty
             shard.dirty = []
@@ -83,6 +100,12 @@ class Broker:
                 queue.dirty = False
                 if not queue.deleted:
                     queue.pump()
+        if shard.unwanted:
+            unwanted = shard.unwanted
+            shard.unwanted = []
+            for queue in unwanted:
+                if not queue.deleted:
+                    self.vhosts[queue.vhost].delete_queue(queue)
         if shard.cancelled:
             cancelled = shard.cancelled
             shard.cancelled = []
@@ -95,9 +118,23 @@ class Broker:
             for connection in waiting:
                 connection.room_again()
 
+    def _post_letters(self) -> None:
+        shard = self.shard
+        handler = self.registry.letter_handler
+        if handler is None or self.journal.full():
+            return
+        crowded = shard.crowded()
+        letters = shard.letters
+        shard.letters = letters[LETTERS_PER_TURN:]
+        for letter in letters[:LETTERS_PER_TURN]:
+            handler.post(self, letter)
+        if crowded:
+            self._release_throttled()
+
     def busy(self) -> bool:
         """The last turn left work for another one."""
-        return len(self.shard.dirty) > 0
+        shard = self.shard
+        return len(shard.dirty) > 0 or (len(shard.letters) > 0 and not self.journal.full())
 
     def tick(self, now: int) -> None:
         """Deadlines up to ``now`` passed."""
@@ -106,6 +143,11 @@ class Broker:
     def next_deadline(self) -> int:
         """When ``tick`` is wanted, in milliseconds; 0 for never."""
         return self.timers.next_deadline()
+
+    def unwritten(self) -> bool:
+        """Something that was decided is not on disk yet."""
+        journal = self.journal
+        return not journal.empty() or journal.sealed is not None or len(self.shard.letters) > 0
 
     def take_batch(self) -> Batch | None:
         """The next batch for the writer; None when one is under way or there is nothing to write."""
@@ -144,7 +186,7 @@ class Broker:
 
     def _release_throttled(self) -> None:
         """The journal has room again."""
-        if self.throttled:
+        if self.throttled and not self.shard.crowded():
             throttled = self.throttled
             self.throttled = {}
             for connection in throttled:
@@ -165,7 +207,7 @@ class Broker:
             # Whoever waited for the page must hear that there is no queue any more.
             self.shard.loaded.append(queue)
         else:
-            queue.page_loaded(request.generation, page)
+            queue.page_loaded(request, page)
 
     # Virtual hosts
 
@@ -174,14 +216,22 @@ class Broker:
         if name in self.vhosts:
             raise ValueError(f"vhost '{name}' exists already")
         vhost = self._add_vhost(name, description, tags, metadata)
-        self.journal.define(
-            Definition(
-                "vhost",
-                False,
-                {"name": name, "description": description, "tags": tags, "metadata": metadata, "tracing": 0},
-            )
-        )
+        self.describe_vhost(vhost, description, tags, metadata)
         return vhost
+
+    def describe_vhost(self, vhost: VHost, description: str, tags: str, metadata: str) -> None:
+        """Say something else of a virtual host, durably. ``tags`` and ``metadata`` are JSON text."""
+        vhost.description = description
+        vhost.tags = tags
+        vhost.metadata = metadata
+        values: dict[str, Scalar] = {
+            "name": vhost.name,
+            "description": description,
+            "tags": tags,
+            "metadata": metadata,
+            "tracing": int(vhost.tracing),
+        }
+        self.journal.define(Definition("vhost", False, values))
 
     def _add_vhost(self, name: str, description: str, tags: str, metadata: str) -> VHost:
         vhost = VHost(name, self.shard, self.registry, self.revision)
@@ -207,7 +257,19 @@ class Broker:
         for exchange in list(vhost.exchanges.values()):
             if exchange.name in vhost.exchanges:
                 vhost.delete_exchange(exchange)
+        vhost.drop_settings()
         self.journal.define(Definition("vhost", True, {"name": name}))
+
+    def put_global_parameter(self, name: str, value: str) -> None:
+        """Set a global runtime parameter; ``value`` is JSON text."""
+        self.global_parameters[name] = value
+        self.journal.define(Definition("global_parameter", False, {"name": name, "value": value}))
+
+    def drop_global_parameter(self, name: str) -> None:
+        """Raises ValueError when there is none."""
+        if self.global_parameters.pop(name, None) is None:
+            raise ValueError(f"global parameter '{name}' does not exist")
+        self.journal.define(Definition("global_parameter", True, {"name": name}))
 
     # Alarms
 
@@ -240,6 +302,8 @@ class Broker:
             except (AmqpError, LookupError, ValueError, AssertionError) as error:
                 shown = ", ".join([f"{name} {value!r}" for name, value in definition.values.items()])
                 raise ValueError(f"{definition.kind} ({shown}): {error}") from error
+        for vhost in self.vhosts.values():
+            vhost.apply_policies()
         # Restoring is no change.
         journal.definitions = []
         for vhost in self.vhosts.values():
@@ -250,10 +314,10 @@ class Broker:
         journal.open_bytes = 0
         for vhost in self.vhosts.values():
             for queue in vhost.queues.values():
-                row = by_id.get(int(queue.id))
-                if row is not None:
-                    redelivered = row.redelivered if clean else row.last
-                    queue.restore(row.messages, row.bytes, row.first, row.last, redelivered)
+                for level in range(int(queue.levels)):
+                    row = by_id.get(int(queue.id) + level)
+                    if row is not None:
+                        queue.restore(level, row, row.redelivered if clean else row.last)
 
     def _restore_definition(self, definition: Definition) -> None:
         kind, values = definition.kind, definition.values
@@ -283,9 +347,17 @@ class Broker:
             )
             identity = values["id"]
             assert isinstance(identity, int)
-            queue.id = identity
+            queue.identify(identity)
         elif kind == "binding":
             self._restore_binding(definition)
+        elif kind in (POLICY, OPERATOR_POLICY):
+            policy = policy_of(definition)
+            self._vhost(definition).policies.of(kind == OPERATOR_POLICY)[policy.name] = policy
+        elif kind == "parameter":
+            key = (str(values["component"]), str(values["name"]))
+            self._vhost(definition).parameters[key] = str(values["value"])
+        elif kind == "global_parameter":
+            self.global_parameters[str(values["name"])] = str(values["value"])
 
     def _check_known(self, definition: Definition, known: bool) -> None:
         """A plugin that brought a type may be gone."""
@@ -311,9 +383,9 @@ class Broker:
         for vhost in self.vhosts.values():
             for queue in vhost.queues.values():
                 if queue.durable:
-                    position = queue.delivered_up_to()
-                    if position:
-                        self.journal.redelivered.append((int(queue.id), position))
+                    for lane in queue.lanes():
+                        if lane.last_delivered:
+                            self.journal.redelivered.append((int(lane.id), int(lane.last_delivered)))
 
 
 def _octets(value: object) -> bytes:

@@ -44,6 +44,7 @@ class Exchange(Destination):
 
     ``key_only``: where a message goes depends on nothing but its routing key and the bindings, so that a
     channel may remember the answer until a binding changes.
+    ``alternate``: name of its alternate exchange, None for none. ``policy``: name of the one applied, empty for none.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class Exchange(Destination):
         self.internal: bool = internal
         self.arguments: Table = arguments
         self.key_only: bool = True
+        self.alternate: str | None = None
+        self.policy: str = ""
         self.bindings: dict[BindingKey, Binding] = {}
 
     def validate_binding(self, routing_key: str, arguments: Table) -> None:

@@ -14,9 +14,9 @@ from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
-from amqpd.broker.batch import PAGED, SHARED, Batch, Definition, MessageRow
-from amqpd.broker.message import ANNIHILATED, Entry, Message
-from amqpd.broker.queue import Queue
+from amqpd.broker.batch import EARLY, PAGED, SHARED, Batch, Definition, MessageRow
+from amqpd.broker.message import ANNIHILATED, NOT_STORED, Entry, Message
+from amqpd.broker.queue import Lane, Queue
 
 # Bodies waiting in the open batch: above this nobody who publishes is read until the writer caught up.
 OPEN_BYTES_MAX: Final = 32 << 20
@@ -48,7 +48,8 @@ class Journal:
         self.definitions: list[Definition] = []
         self.purged: list[tuple[int, int, int]] = []
         self.redelivered: list[tuple[int, int]] = []
-        self.depth_changed: list[Queue] = []
+        self.depth_changed: list[Lane] = []
+        self.counted: list[Entry] = []
         # Ports that wait for the open batch and for the sealed one.
         self.waiting: list[CommitPort] = []
         self.waiting_sealed: list[CommitPort] = []
@@ -58,16 +59,20 @@ class Journal:
 
     def new_id(self) -> i64:
         """Ids of messages and queues come from here, ascending."""
+        return self.new_ids(1)
+
+    def new_ids(self, count: i64) -> i64:
+        """A block of ids; returns the first."""
         value = self.next_id
-        self.next_id = value + 1
+        self.next_id = value + count
         return value
 
-    def place(self, message: Message, queue: Queue) -> Entry:
+    def place(self, message: Message, lane: Lane) -> Entry:
         """A new entry for ``message``: all queues know a message by the same id, which is its position."""
         if message.id == 0:
             message.id = self.next_id
             self.next_id += 1
-        entry = Entry(message, queue)
+        entry = Entry(message, lane)
         entry.position = message.id
         return entry
 
@@ -91,6 +96,11 @@ class Journal:
         else:
             self.settled.append(entry)
 
+    def count(self, entry: Entry) -> None:
+        """How often the entry was delivered has changed: write it, where the entry is stored at all."""
+        if entry.batch != NOT_STORED:
+            self.counted.append(entry)
+
     def define(self, definition: Definition) -> None:
         """Put or drop a definition with the open batch."""
         self.definitions.append(definition)
@@ -108,6 +118,7 @@ class Journal:
             and not self.definitions
             and not self.purged
             and not self.redelivered
+            and not self.counted
         )
 
     def seal(self) -> Batch:
@@ -120,8 +131,9 @@ class Journal:
         batch.redelivered = self.redelivered
         self._seal_inserted(batch)
         self._seal_settled(batch)
-        for queue in self.depth_changed:
-            batch.depths.append((int(queue.id), int(queue.stored_messages), int(queue.stored_bytes)))
+        self._seal_counted(batch)
+        for lane in self.depth_changed:
+            batch.depths.append((int(lane.id), int(lane.stored_messages), int(lane.stored_bytes)))
         self.sealed = batch
         self.number += 1
         self.waiting_sealed = self.waiting
@@ -138,6 +150,7 @@ class Journal:
         self.purged = []
         self.redelivered = []
         self.depth_changed = []
+        self.counted = []
         self.waiting = []
         self.paging = []
 
@@ -153,10 +166,10 @@ class Journal:
         self.committed = self.number - 1
         self.sealed = None
 
-    def depth_touched(self, queue: Queue) -> None:
-        if queue.depth_batch != self.number:
-            queue.depth_batch = self.number
-            self.depth_changed.append(queue)
+    def depth_touched(self, lane: Lane) -> None:
+        if lane.depth_batch != self.number:
+            lane.depth_batch = self.number
+            self.depth_changed.append(lane)
 
     def _seal_inserted(self, batch: Batch) -> None:
         number = self.number
@@ -165,8 +178,8 @@ class Journal:
         for entry in self.inserted:
             if entry.batch != number:
                 continue
-            queue = entry.queue
-            if queue.deleted:
+            lane = entry.lane
+            if lane.queue.deleted:
                 # The definition's drop in this batch would race with the rows it must drop.
                 entry.batch = ANNIHILATED
                 continue
@@ -175,37 +188,52 @@ class Journal:
             # A message's entries were inserted side by side, by one publish: comparing with the last id is enough
             # to write its body once.
             if entry.paged:
-                batch.paged_entries.append((int(queue.id), int(message_id), PAGED))
+                if entry.deadline:
+                    flags = PAGED | EARLY if entry.early else PAGED
+                    batch.paged_expiring.append((int(lane.id), int(message_id), flags, int(entry.deadline)))
+                else:
+                    batch.paged_entries.append((int(lane.id), int(message_id), PAGED))
                 if message_id != last_paged_id:
                     last_paged_id = message_id
                     batch.paged_messages.append(message_row(message))
                 continue
-            batch.entries.append((int(queue.id), int(message_id), SHARED if message.copies > 1 else 0))
+            if entry.deadline:
+                flags = (SHARED if message.copies > 1 else 0) | (EARLY if entry.early else 0)
+                batch.expiring.append((int(lane.id), int(message_id), flags, int(entry.deadline)))
+            else:
+                batch.entries.append((int(lane.id), int(message_id), SHARED if message.copies > 1 else 0))
             if message_id != last_id:
                 last_id = message_id
                 batch.messages.append(message_row(message))
-            queue.stored_messages += 1
-            queue.stored_bytes += message.header.body_size
-            self.depth_touched(queue)
+            lane.stored_messages += 1
+            lane.stored_bytes += message.header.body_size
+            self.depth_touched(lane)
+
+    def _seal_counted(self, batch: Batch) -> None:
+        for entry in self.counted:
+            if entry.batch != ANNIHILATED and not entry.queue.deleted:
+                batch.counted.append(
+                    (int(entry.lane.id), int(entry.position), int(entry.deliveries), int(entry.acquired))
+                )
 
     def _seal_settled(self, batch: Batch) -> None:
-        """Settled entries as ranges: of positions for each queue, and of message ids nobody else holds."""
+        """Settled entries as ranges: of positions for each lane, and of message ids nobody else holds."""
         places = batch.settled
-        queue: Queue | None = None
+        lane: Lane | None = None
         first: i64 = 0
         last: i64 = 0
         sequence: i64 = 0
         ids: list[int] = []
         for entry in self.settled:
-            holder = entry.queue
-            if holder.deleted:
+            holder = entry.lane
+            if holder.queue.deleted:
                 continue
-            if holder is queue and sequence != 0 and entry.sequence == sequence + 1:
+            if holder is lane and sequence != 0 and entry.sequence == sequence + 1:
                 last = entry.position
             else:
-                if queue is not None:
-                    places.append((int(queue.id), int(first), int(last)))
-                queue = holder
+                if lane is not None:
+                    places.append((int(lane.id), int(first), int(last)))
+                lane = holder
                 first = last = entry.position
             sequence = entry.sequence
             # A paged message lies in tables of its own, which the store clears by its entries.
@@ -217,8 +245,8 @@ class Journal:
                 holder.stored_messages -= 1
                 holder.stored_bytes -= entry.message.header.body_size
                 self.depth_touched(holder)
-        if queue is not None:
-            places.append((int(queue.id), int(first), int(last)))
+        if lane is not None:
+            places.append((int(lane.id), int(first), int(last)))
         batch.released = id_ranges(ids)
 
 

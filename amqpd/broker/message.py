@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i32, i64, mypyc_attr
 
 from amqpd.wire.content import ContentHeader
 
 if TYPE_CHECKING:
-    from amqpd.broker.queue import Consumer, Queue
+    from amqpd.broker.queue import Consumer, Lane, Queue
 
 NOT_STORED: Final = 0
 ANNIHILATED: Final = -1
@@ -51,20 +51,26 @@ class Message:
 class Entry:
     """A message's place in one queue, ready or in flight.
 
-    ``position``: order in the queue; a requeued entry keeps it.
+    ``lane``: the list of its queue it belongs to; ``position``: order in that list. A requeued entry keeps both.
     ``batch``: number of the batch that inserts it; NOT_STORED, or ANNIHILATED when it was settled first.
     ``sequence``: consecutive for entries that lie side by side in the queue, so that their deletes can be
     one range; 0 says nothing.
     ``paged``: a transient message that was put on disk to save memory: gone after a restart.
+    ``deadline``: when it expires, in milliseconds since 1970; 0 is never. ``early``: it expires before something
+    ahead of it, so that the front of the list does not tell when. ``watched``: its list has it in a heap for that.
+    ``gone``: taken out of the middle of a list that still has a slot for it.
+    ``deliveries``: how often it came back from a consumer that failed; ``acquired``: how often it was handed out and
+    came back. Counted by queues that ask for it.
     ``consumer`` and ``delivery_tag`` are set while it is in flight; a basic.get has no consumer.
 
     Not tracked by the garbage collector (a backlog would make every collection slow): a queue that is
     deleted lets go of its entries itself.
     """
 
-    def __init__(self, message: Message, queue: Queue) -> None:
+    def __init__(self, message: Message, lane: Lane) -> None:
         self.message: Message = message
-        self.queue: Queue = queue
+        self.lane: Lane = lane
+        self.queue: Queue = lane.queue
         self.position: i64 = 0
         self.batch: i64 = 0
         self.sequence: i64 = 0
@@ -72,6 +78,12 @@ class Entry:
         self.paged: bool = False
         self.consumer: Consumer | None = None
         self.delivery_tag: i64 = 0
+        self.deadline: i64 = 0
+        self.early: bool = False
+        self.watched: bool = False
+        self.gone: bool = False
+        self.deliveries: i32 = 0
+        self.acquired: i32 = 0
 
     def size(self) -> i64:
         """Octets of body."""

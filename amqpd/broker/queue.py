@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
@@ -10,8 +11,18 @@ from amqpd.broker.message import Entry, Message
 from amqpd.wire.table import Table
 
 if TYPE_CHECKING:
-    from amqpd.broker.batch import StoredEntry
-    from amqpd.broker.shard import Shard
+    from amqpd.broker.batch import QueueSummary, StoredEntry
+    from amqpd.broker.shard import PageRequest, Shard
+
+
+# Why an entry in flight comes back to its queue.
+NACKED: Final = 1  # basic.nack with requeue
+REJECTED: Final = 2  # basic.reject with requeue
+LOST: Final = 3  # its channel or connection ended
+RECOVERED: Final = 4  # basic.recover
+TIMED_OUT: Final = 5  # it was not acknowledged in time
+
+NO_NUMBER: Final = -1  # a setting that is not there
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -43,6 +54,9 @@ class ChannelPort:
     def consumer_cancelled(self, consumer: Consumer) -> None:
         """The queue is gone: forget the consumer and tell the client if it can hear it (basic.cancel)."""
         raise NotImplementedError
+
+    def settings_changed(self, consumer: Consumer) -> None:
+        """The settings of the consumer's queue changed."""
 
 
 @final
@@ -84,12 +98,36 @@ def priority_of(arguments: Table) -> i64:
     return field.value if field is not None and isinstance(field.value, int) else 0
 
 
+@final
+class Lane:
+    """One ordered list of a queue, as the journal and the store know it.
+
+    ``id``: its key in the store. A queue has one lane with its own id, or one for each priority: then the ids are
+    a block that begins with the queue's, and the level is what is added to it.
+    ``stored_*``: what the store holds of it durably, for the summary a start reads.
+    ``last_delivered``: the highest position that may have been delivered.
+    """
+
+    def __init__(self, queue: Queue, level: i64) -> None:
+        self.queue: Queue = queue
+        self.level: i64 = level
+        self.id: i64 = queue.id + level
+        self.stored_messages: i64 = 0
+        self.stored_bytes: i64 = 0
+        self.depth_batch: i64 = 0
+        self.last_delivered: i64 = 0
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Queue(Destination):
-    """A queue of any type. ``id`` is its key in the store, 0 when it is not durable.
+    """A queue of any type. ``id`` is its key in the store; ``levels`` ids from there on are its lanes'.
 
     ``owner``: the connection an exclusive queue belongs to, else None.
     ``dirty``: it waits to be pumped at the end of the turn.
+    ``kind``: its type, as x-queue-type names it.
+    ``arguments``: what it was declared with. ``settings``: what is in force, by policy key (an argument's name
+    without its ``x-``), merged from arguments, defaults, policy and operator policy.
+    ``policy`` and ``operator_policy``: names of those applied, empty for none.
     """
 
     def __init__(
@@ -105,15 +143,33 @@ class Queue(Destination):
         super().__init__(vhost, name, durable)
         self.shard: Shard = shard
         self.id: i64 = 0
+        self.levels: i64 = 1
+        self.kind: str = "classic"
         self.auto_delete: bool = auto_delete
         self.owner: object = owner
         self.arguments: Table = arguments
+        self.settings: dict[str, int | str] = {}
+        self.policy: str = ""
+        self.operator_policy: str = ""
         self.deleted: bool = False
         self.dirty: bool = False
-        # What the store holds durably of this queue, for the summary a start reads.
-        self.stored_messages: i64 = 0
-        self.stored_bytes: i64 = 0
-        self.depth_batch: i64 = 0
+
+    def number(self, setting: str) -> int:
+        """A setting that is a number; NO_NUMBER where it is not set."""
+        value = self.settings.get(setting)
+        return value if isinstance(value, int) else NO_NUMBER
+
+    def text(self, setting: str) -> str | None:
+        """A setting that is a text; None where it is not set."""
+        value = self.settings.get(setting)
+        return value if isinstance(value, str) else None
+
+    def identify(self, first: i64) -> None:
+        """Its id in the store, and the first of its lanes' ids. Once, before anything enters."""
+        self.id = first
+
+    def reconfigure(self, features: Sequence[Callable[[Queue], None]]) -> None:
+        """``settings`` were set or have changed: each of ``features`` may attach itself anew."""
 
     def publish(self, message: Message) -> bool:
         """Take a message; False when the queue refuses it, which a confirming publisher hears as basic.nack."""
@@ -131,13 +187,19 @@ class Queue(Destination):
         """An entry in flight was refused for good (requeue=false)."""
         raise NotImplementedError
 
-    def requeue(self, entry: Entry) -> None:
-        """An entry in flight comes back; it keeps its place and is redelivered."""
+    def requeue(self, entry: Entry, cause: i64) -> None:
+        """An entry in flight comes back; it keeps its place and is redelivered.
+
+        ``cause``: NACKED, REJECTED, LOST, RECOVERED or TIMED_OUT.
+        """
         raise NotImplementedError
 
     def get(self) -> Entry | None:
         """The next ready entry, now in flight; None when there is none (basic.get)."""
         raise NotImplementedError
+
+    def redeclared(self) -> None:
+        """Somebody declared it again, equivalently."""
 
     def consume(self, consumer: Consumer) -> None:
         """Add a consumer."""
@@ -176,19 +238,22 @@ class Queue(Destination):
     def batch_committed(self, number: i64) -> None:
         """What this queue handed to the journal is on disk up to batch ``number``; called where it asked for it."""
 
-    def page_loaded(self, generation: int, entries: list[StoredEntry]) -> None:
+    def page_loaded(self, request: PageRequest, entries: list[StoredEntry]) -> None:
         """The page it asked for was read."""
 
     def loading(self) -> bool:
         """Ready messages exist but none is in memory yet: a basic.get has to wait for ``page_loaded``."""
         return False
 
-    def restore(self, messages: int, size: int, first: int, last: int, redelivered: int) -> None:
-        """What the store holds for this queue at start; see ``QueueSummary``."""
+    def restore(self, level: int, row: QueueSummary, redelivered: int) -> None:
+        """What the store holds at start for the lane of ``level``.
 
-    def delivered_up_to(self) -> int:
-        """Highest position that may have been delivered; 0 for none. Written at a clean shutdown."""
-        return 0
+        ``redelivered``: entries up to this position may have been delivered before.
+        """
+
+    def lanes(self) -> list[Lane]:
+        """Those in use. At a clean shutdown it is written how far deliveries went in each."""
+        return []
 
     def mark_dirty(self) -> None:
         if not self.dirty:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from amqpd.broker.exchange import Exchange
+from amqpd.broker.letters import LetterHandler
 from amqpd.broker.queue import Queue
 from amqpd.broker.router import RouteExtension
 from amqpd.broker.shard import Shard
@@ -22,6 +23,7 @@ class Registry:
         self.queue_types: dict[str, QueueFactory] = {}
         self.route_extensions: list[RouteExtension] = []
         self.queue_features: list[Callable[[Queue], None]] = []
+        self.letter_handler: LetterHandler | None = None
 
     def exchange_type(self, name: str, factory: ExchangeFactory) -> None:
         """Exchanges declared with type ``name`` are made by ``factory``."""
@@ -32,8 +34,12 @@ class Registry:
         self.queue_types[name] = factory
 
     def queue_feature(self, attach: Callable[[Queue], None]) -> None:
-        """Called with each new queue: gives it a feature where its arguments ask for one."""
+        """Called with each new queue, and again when its settings change: gives it a feature where they ask for one."""
         self.queue_features.append(attach)
+
+    def dead_letters(self, handler: LetterHandler) -> None:
+        """Who publishes what a queue with a dead-letter exchange dropped. One for all; the last one registered."""
+        self.letter_handler = handler
 
     def route_extension(self, extension: RouteExtension) -> None:
         """Asked in the order of registration."""

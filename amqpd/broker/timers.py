@@ -5,10 +5,13 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 # Places of cancelled timers that are not worth the making anew.
 STALE_MAX: Final = 100
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Timer:
     """Something that wants to be woken. ``deadline`` is 0 while it is not set."""
 

@@ -7,12 +7,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import i64
 
 from amqpd.broker.batch import Definition, Scalar
 from amqpd.broker.exchange import Binding, BindingKey, Exchange
+from amqpd.broker.policies import (
+    OPERATOR_POLICY,
+    POLICY,
+    Policies,
+    Policy,
+    apply_to_exchange,
+    apply_to_queue,
+    definition_of,
+)
 from amqpd.broker.queue import Consumer, Destination, Queue
 from amqpd.broker.shard import Shard
 from amqpd.wire.table import Table, encode_table
@@ -43,7 +53,7 @@ class Revision:
 
 @final
 class VHost:
-    """``metadata``: description, tags and default queue type as JSON text; the broker does not look into it."""
+    """``metadata``: what else RabbitMQ knows of it, as JSON text; the broker reads ``default_queue_type`` of it."""
 
     def __init__(self, name: str, shard: Shard, registry: Registry, revision: Revision) -> None:
         self.name: str = name
@@ -55,6 +65,9 @@ class VHost:
         self.tags: str = ""
         self.metadata: str = "{}"
         self.tracing: bool = False
+        self.policies: Policies = Policies()
+        # Runtime parameters, by component and name: JSON text. The broker does not look into them.
+        self.parameters: dict[tuple[str, str], str] = {}
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
         # Reply queues live beside the others: nobody declares, binds or lists them.
@@ -64,6 +77,11 @@ class VHost:
         for exchange, kind in PREDECLARED:
             internal = exchange == "amq.rabbitmq.trace"
             self.exchanges[exchange] = registry.exchange_types[kind](name, exchange, True, False, internal, {})
+
+    def default_queue_type(self) -> str:
+        """What a queue declared without x-queue-type is here; empty where the vhost does not say."""
+        kind = json.loads(self.metadata).get("default_queue_type", "")
+        return kind if kind in self.registry.queue_types else ""
 
     def routable(self, name: str) -> Queue | None:
         """The queue the default exchange reaches by ``name``."""
@@ -77,6 +95,7 @@ class VHost:
     ) -> Exchange:
         """Make a new exchange. ``kind`` must be registered."""
         exchange = self.registry.exchange_types[kind](self.name, name, durable, auto_delete, internal, arguments)
+        apply_to_exchange(self.policies, exchange)
         self.exchanges[name] = exchange
         self.revision.value += 1
         if durable:
@@ -114,9 +133,9 @@ class VHost:
     ) -> Queue:
         """Make a new queue. ``kind`` must be registered; ``owner`` makes it exclusive."""
         queue = self.registry.queue_types[kind](self.shard, self.name, name, durable, auto_delete, owner, arguments)
-        queue.id = self.shard.journal.new_id()
-        for attach in self.registry.queue_features:
-            attach(queue)
+        apply_to_queue(self.policies, queue)
+        queue.identify(self.shard.journal.new_ids(queue.levels))
+        queue.reconfigure(self.registry.queue_features)
         self.queues[name] = queue
         self.revision.value += 1
         if durable:
@@ -130,6 +149,7 @@ class VHost:
                     "auto_delete": int(auto_delete),
                     "type": kind,
                     "arguments": encode_table(arguments),
+                    "levels": int(queue.levels),
                 },
             )
         return queue
@@ -209,6 +229,48 @@ class VHost:
             "routing_key": binding.routing_key,
             "arguments": binding.arguments_wire,
         }
+
+    def put_policy(self, policy: Policy, operator: bool) -> None:
+        """Set a policy, or replace the one of that name; it is in force at once."""
+        self.policies.of(operator)[policy.name] = policy
+        definition = definition_of(self.name, policy, operator)
+        self._define(definition.kind, definition.values)
+        self.apply_policies()
+
+    def drop_policy(self, name: str, operator: bool) -> None:
+        """Raises ValueError when there is none of that name."""
+        if self.policies.of(operator).pop(name, None) is None:
+            raise ValueError(f"{'operator ' if operator else ''}policy '{name}' does not exist in vhost '{self.name}'")
+        self._drop(OPERATOR_POLICY if operator else POLICY, {"vhost": self.name, "name": name})
+        self.apply_policies()
+
+    def apply_policies(self) -> None:
+        """The policies changed: what is in force for each queue and exchange may have."""
+        for queue in self.queues.values():
+            if apply_to_queue(self.policies, queue):
+                queue.reconfigure(self.registry.queue_features)
+        for exchange in self.exchanges.values():
+            apply_to_exchange(self.policies, exchange)
+        self.revision.value += 1
+
+    def put_parameter(self, component: str, name: str, value: str) -> None:
+        """Set a runtime parameter; ``value`` is JSON text."""
+        self.parameters[component, name] = value
+        self._define("parameter", {"vhost": self.name, "component": component, "name": name, "value": value})
+
+    def drop_parameter(self, component: str, name: str) -> None:
+        """Raises ValueError when there is none."""
+        if self.parameters.pop((component, name), None) is None:
+            raise ValueError(f"parameter '{name}' of component '{component}' does not exist in vhost '{self.name}'")
+        self._drop("parameter", {"vhost": self.name, "component": component, "name": name})
+
+    def drop_settings(self) -> None:
+        """The vhost is deleted: its policies and parameters go too."""
+        for operator in (False, True):
+            for name in list(self.policies.of(operator)):
+                self._drop(OPERATOR_POLICY if operator else POLICY, {"vhost": self.name, "name": name})
+        for component, name in list(self.parameters):
+            self.drop_parameter(component, name)
 
     def _define(self, kind: str, values: dict[str, Scalar]) -> None:
         self.shard.journal.define(Definition(kind, False, values))

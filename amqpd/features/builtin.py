@@ -7,10 +7,12 @@ from amqpd.exchanges.direct import DirectExchange
 from amqpd.exchanges.fanout import FanoutExchange
 from amqpd.exchanges.headers import HeadersExchange
 from amqpd.exchanges.topic import TopicExchange
-from amqpd.features import max_length
+from amqpd.features import delayed_retry, delivery_limit, max_length, message_ttl, queue_ttl
 from amqpd.features.alternate_exchange import AlternateExchange
+from amqpd.features.dead_letters import DeadLetters
+from amqpd.features.death_header import ClientDeaths
 from amqpd.features.sender_selected import SenderSelected
-from amqpd.queues.classic import ClassicQueue
+from amqpd.queues.types import CLASSIC, QUORUM, classic_queue, quorum_queue
 
 
 def register(registry: Registry) -> None:
@@ -18,7 +20,14 @@ def register(registry: Registry) -> None:
     registry.exchange_type("fanout", FanoutExchange)
     registry.exchange_type("topic", TopicExchange)
     registry.exchange_type("headers", HeadersExchange)
-    registry.queue_type("classic", ClassicQueue)
+    registry.queue_type(CLASSIC, classic_queue)
+    registry.queue_type(QUORUM, quorum_queue)
+    registry.queue_feature(message_ttl.attach)
+    registry.queue_feature(queue_ttl.attach)
     registry.queue_feature(max_length.attach)
+    registry.queue_feature(delivery_limit.attach)
+    registry.queue_feature(delayed_retry.attach)
     registry.route_extension(SenderSelected())
     registry.route_extension(AlternateExchange())
+    registry.route_extension(ClientDeaths())
+    registry.dead_letters(DeadLetters())

@@ -1,16 +1,24 @@
-"""The classic queue: first in, first out, round robin over its consumers. Hot."""
+"""The classic queue: first in, first out, round robin over its consumers. Hot.
+
+What else a queue can do comes from its parts: the order of its messages (``ReadyList``), whose turn it is
+(``ConsumerRing``), and features.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
-from amqpd.broker.batch import StoredEntry
+from amqpd.broker.batch import QueueSummary, StoredEntry
+from amqpd.broker.letters import EXPIRED, REJECTED, Letter
 from amqpd.broker.message import NOT_STORED, Entry, Message
-from amqpd.broker.queue import Consumer, Queue
-from amqpd.broker.shard import Shard
+from amqpd.broker.queue import Consumer, Lane, Queue
+from amqpd.broker.shard import PageRequest, Shard
+from amqpd.queues.delayed import Delayed
 from amqpd.queues.ready import FifoReady
+from amqpd.queues.ready_list import ReadyList
 from amqpd.queues.ring import ConsumerRing
 from amqpd.wire.table import Table
 
@@ -24,18 +32,46 @@ class Feature:
     """A seam of the classic queue: one RabbitMQ extension each, the queue knows none by name.
 
     A queue keeps a list per hook with just the features that override it, so one it does not use costs nothing.
+    Features are made anew when the queue's settings change: what must last lies in the queue and its entries.
     """
 
     def admit(self, queue: ClassicQueue, message: Message) -> bool:
         """Before a message enters; False refuses it, which a confirming publisher hears as basic.nack."""
         return True
 
+    def stamp(self, queue: ClassicQueue, entry: Entry) -> None:
+        """An admitted message has its entry, which is neither stored nor ready yet."""
+
+    def pumping(self, queue: ClassicQueue) -> None:
+        """Before messages are delivered or got."""
+
     def entered(self, queue: ClassicQueue) -> None:
-        """After messages became ready: published, requeued, or read back from disk."""
+        """After what could be delivered was: messages were published, requeued, or read back from disk."""
+
+    def returned(self, queue: ClassicQueue, entry: Entry, cause: i64) -> bool:
+        """An entry in flight comes back (NACKED ...). False: it was dealt with, it does not become ready now."""
+        return True
+
+    def used(self, queue: ClassicQueue) -> None:
+        """It was declared again, got from, or its consumers changed."""
+
+    def detached(self, queue: ClassicQueue) -> None:
+        """The settings changed or the queue is deleted: this feature takes no part any more."""
 
 
 @final
 class ClassicQueue(Queue):
+    """``dead_letters``: what leaves for good other than by ack goes to a dead-letter exchange.
+
+    ``stores_all``: transient messages are stored like persistent ones.
+    ``expiring``: entries may have deadlines. ``on_expiration``: called with the queue before the first message with
+    an expiration property enters, or when such are found at start; for the feature that waits for that.
+    ``held``: expired messages are in the way and cannot leave now, so nothing is delivered.
+    ``unfinished``: the last pump did not deliver all that can be.
+    ``kept``, ``kept_bytes``: dead letters that nobody takes yet, and octets of their bodies: out of the lists, still
+    stored here.
+    """
+
     def __init__(
         self,
         shard: Shard,
@@ -47,47 +83,119 @@ class ClassicQueue(Queue):
         arguments: Table,
     ) -> None:
         super().__init__(shard, vhost, name, durable, auto_delete, owner, arguments)
-        self.ready: FifoReady = FifoReady(shard, self)
+        self.ready: ReadyList = FifoReady(shard, self)
         self.ring: ConsumerRing = ConsumerRing()
         self.in_flight: i64 = 0
-        self.last_delivered: i64 = 0
+        self.dead_letters: bool = False
+        self.stores_all: bool = False
+        self.expiring: bool = False
+        self.on_expiration: Callable[[ClassicQueue], None] | None = None
+        self.held: bool = False
+        self.unfinished: bool = False
+        self.kept: i64 = 0
+        self.kept_bytes: i64 = 0
+        self.delayed: Delayed | None = None
+        self.features: list[Feature] = []
         self.admitting: list[Feature] = []
+        self.stamping: list[Feature] = []
+        self.pumped: list[Feature] = []
         self.entering: list[Feature] = []
+        self.returning: list[Feature] = []
+        self.using: list[Feature] = []
+
+    def identify(self, first: i64) -> None:
+        self.id = first
+        self.ready.identify(first)
+
+    def reconfigure(self, features: Sequence[Callable[[Queue], None]]) -> None:
+        self._detach_all()
+        self.dead_letters = self.text("dead-letter-exchange") is not None
+        for attach in features:
+            attach(self)
+        for consumer in self.ring.all:
+            consumer.channel.settings_changed(consumer)
+        self.mark_dirty()
 
     def attach(self, feature: Feature) -> None:
         """Let ``feature`` take part from now on."""
         kind = type(feature)
+        self.features.append(feature)
         if kind.admit is not Feature.admit:
             self.admitting.append(feature)
+        if kind.stamp is not Feature.stamp:
+            self.stamping.append(feature)
+        if kind.pumping is not Feature.pumping:
+            self.pumped.append(feature)
         if kind.entered is not Feature.entered:
             self.entering.append(feature)
+        if kind.returned is not Feature.returned:
+            self.returning.append(feature)
+        if kind.used is not Feature.used:
+            self.using.append(feature)
+
+    def _detach_all(self) -> None:
+        self.on_expiration = None
+        self.held = False
+        for feature in self.features:
+            feature.detached(self)
+        self.features = []
+        self.admitting = []
+        self.stamping = []
+        self.pumped = []
+        self.entering = []
+        self.returning = []
+        self.using = []
 
     def publish(self, message: Message) -> bool:
         if self.admitting:
             for feature in self.admitting:
                 if not feature.admit(self, message):
                     return False
+        if message.header.expiration is not None:
+            self._expect_expiry()
         journal = self.shard.journal
-        entry = journal.place(message, self)
-        if self.durable and message.header.persistent:
+        ready = self.ready
+        entry = journal.place(message, ready.lane_for(message))
+        if self.stamping:
+            for feature in self.stamping:
+                feature.stamp(self, entry)
+        if self.durable and (message.header.persistent or self.stores_all):
             journal.insert(entry)
-        self.ready.push(entry)
+        ready.push(entry)
         if not self.dirty:
             self.dirty = True
             self.shard.dirty.append(self)
         return True
 
-    def drop_head(self) -> bool:
+    def _expect_expiry(self) -> None:
+        attach = self.on_expiration
+        if attach is not None:
+            self.on_expiration = None
+            attach(self)
+
+    def drop_head(self, reason: str) -> bool:
         """Drop the oldest ready message; False when there is none in memory (its page was asked for)."""
         entry = self.ready.pop()
         if entry is None:
             return False
-        if entry.batch != NOT_STORED:
-            self.shard.journal.settle(entry)
+        self.dead(entry, reason)
         return True
 
+    def dead(self, entry: Entry, reason: str) -> None:
+        """An entry that is neither ready nor in flight any more leaves for good, for one of the reasons of
+        amqpd/broker/letters.py.
+        """
+        if self.dead_letters:
+            self.shard.letters.append(Letter(entry, reason))
+        elif entry.batch != NOT_STORED:
+            self.shard.journal.settle(entry)
+
     def pump(self) -> None:
-        self._deliver()
+        if self.pumped:
+            for feature in self.pumped:
+                feature.pumping(self)
+        if not self.held:
+            self._deliver()
         if self.entering:
             for feature in self.entering:
                 feature.entered(self)
@@ -96,8 +204,12 @@ class ClassicQueue(Queue):
         ready = self.ready
         ring = self.ring
         count: i64 = 0
+        self.unfinished = False
+        if not ring.all:
+            return  # and read nothing for nobody: at a start every queue is pumped
         while ready.available():
             if count == PUMP_MAX:
+                self.unfinished = True
                 self.mark_dirty()
                 return
             consumer = ring.next()
@@ -106,8 +218,9 @@ class ClassicQueue(Queue):
             entry = ready.pop()
             assert entry is not None
             count += 1
-            if entry.position > self.last_delivered:
-                self.last_delivered = entry.position
+            lane = entry.lane
+            if entry.position > lane.last_delivered:
+                lane.last_delivered = entry.position
             if consumer.no_ack:
                 if entry.batch != NOT_STORED:
                     self.shard.journal.settle(entry)
@@ -123,33 +236,77 @@ class ClassicQueue(Queue):
             self.shard.journal.settle(entry)
 
     def reject(self, entry: Entry) -> None:
-        self.settle(entry)
+        if self.deleted:
+            return
+        self.in_flight -= 1
+        self.dead(entry, REJECTED)
 
-    def requeue(self, entry: Entry) -> None:
+    def requeue(self, entry: Entry, cause: i64) -> None:
         if self.deleted:
             return
         self.in_flight -= 1
         entry.redelivered = True
         entry.consumer = None
+        self.mark_dirty()
+        if self.returning:
+            for feature in self.returning:
+                if not feature.returned(self, entry, cause):
+                    return
+        self.ready.put_back(entry)
+
+    def delay(self, entry: Entry, delay_ms: int) -> None:
+        """An entry that came back becomes ready again only after ``delay_ms``; until then it counts as in flight."""
+        if self.delayed is None:
+            self.delayed = Delayed(self)
+        self.in_flight += 1
+        self.delayed.add(entry, delay_ms)
+
+    def delayed_count(self) -> int:
+        """Messages that came back and wait before they are ready again; ``unacked_count`` has them, too."""
+        return len(self.delayed.heap) if self.delayed is not None else 0
+
+    def release(self, entry: Entry) -> None:
+        """Its delay is over."""
+        self.in_flight -= 1
         self.ready.put_back(entry)
         self.mark_dirty()
 
     def get(self) -> Entry | None:
+        if self.using:
+            self._used()
+        if self.dirty and (self.pumped or self.entering):
+            self.pump()  # consumers come first; what only they can have, or is over a limit, does not wait for this
+        elif self.pumped:
+            for feature in self.pumped:
+                feature.pumping(self)
+        if self.pumped and self.held:
+            return None
         entry = self.ready.pop()
         if entry is None:
             return None
         self.in_flight += 1
-        if entry.position > self.last_delivered:
-            self.last_delivered = entry.position
+        lane = entry.lane
+        if entry.position > lane.last_delivered:
+            lane.last_delivered = entry.position
         return entry
+
+    def redeclared(self) -> None:
+        self._used()
+
+    def _used(self) -> None:
+        for feature in self.using:
+            feature.used(self)
 
     def consume(self, consumer: Consumer) -> None:
         self.ring.add(consumer)
         self.mark_dirty()
+        self._used()
 
     def cancel(self, consumer: Consumer) -> bool:
         consumer.cancelled = True
         self.ring.remove(consumer)
+        self.mark_dirty()
+        self._used()
         return self.auto_delete and not self.ring.all
 
     def resume(self, consumer: Consumer) -> None:
@@ -164,52 +321,56 @@ class ClassicQueue(Queue):
 
     def ready_bytes(self) -> int:
         """Octets of the ready messages' bodies."""
-        return int(self.ready.ready_bytes)
+        return int(self.ready.size())
 
     def unacked_count(self) -> int:
         return int(self.in_flight)
 
     def loading(self) -> bool:
-        return self.ready.loading()
+        return self.held or self.ready.loading()
 
     def purge(self) -> int:
         ready = self.ready
-        journal = self.shard.journal
         count = int(ready.count())
-        for entry in ready.in_memory():
+        ready.purge_disk()
+        entries = ready.take_all()
+        if self.delayed is not None:
+            delayed = self.delayed.take_all()
+            entries.extend(delayed)
+            count += len(delayed)
+            self.in_flight -= len(delayed)
+        for entry in entries:
             if entry.batch != NOT_STORED:
-                journal.settle(entry)
-        if ready.disk_messages:
-            journal.purged.append((int(self.id), int(ready.disk_after) + 1, int(ready.disk_last)))
-            if ready.disk_durable:
-                self.stored_messages -= ready.disk_durable
-                self.stored_bytes -= ready.disk_durable_bytes
-                journal.depth_touched(self)
-        ready.clear()
+                self.shard.journal.settle(entry)
         return count
 
     def dispose(self) -> None:
         self.deleted = True
-        if self.ready.pages and not self.durable:
+        self._detach_all()
+        if self.ready.paged() and not self.durable:
             # No definition is dropped with it: what it paged out, wherever that is now, goes here.
-            self.shard.journal.purged.append((int(self.id), 0, POSITION_MAX))
-        self.ready.clear()
+            for lane in self.ready.lanes():
+                self.shard.journal.purged.append((int(lane.id), 0, POSITION_MAX))
+        self.ready.take_all()
+        if self.delayed is not None:
+            self.delayed.take_all()
         self.in_flight = 0
 
     def batch_committed(self, number: i64) -> None:
         self.ready.committed(number)
 
-    def page_loaded(self, generation: int, entries: list[StoredEntry]) -> None:
-        self.ready.page_loaded(generation, entries)
+    def page_loaded(self, request: PageRequest, entries: list[StoredEntry]) -> None:
+        for entry in self.ready.page_loaded(request, entries):
+            self.dead(entry, EXPIRED)
+        if self.on_expiration is not None and self.ready.next_deadline():
+            self._expect_expiry()
         self.shard.loaded.append(self)
         self.mark_dirty()
 
-    def restore(self, messages: int, size: int, first: int, last: int, redelivered: int) -> None:
-        self.stored_messages = messages
-        self.stored_bytes = size
-        self.ready.restore(messages, size, first, last, redelivered)
-        # Clients that get before anybody consumed should not wait for the first page each time.
-        self.last_delivered = redelivered
+    def restore(self, level: int, row: QueueSummary, redelivered: int) -> None:
+        self.ready.restore(level, row, redelivered)
+        if row.next_deadline:
+            self._expect_expiry()
 
-    def delivered_up_to(self) -> int:
-        return int(self.last_delivered)
+    def lanes(self) -> list[Lane]:
+        return self.ready.lanes()

@@ -2,8 +2,8 @@
 files.
 
 A command is a function of the core and of arguments as JSON has them, and returns what JSON can carry. It
-changes everything or nothing. The command line has done what is slow (hashing a password) before a command
-comes here.
+changes everything or nothing; only an import of definitions leaves out single entries, and says which. The
+command line has done what is slow (hashing a password) before a command comes here.
 """
 
 from __future__ import annotations
@@ -14,11 +14,20 @@ from typing import Any, NamedTuple, Protocol
 from amqpd.auth import listing
 from amqpd.auth.users import NoSuchUser, UserExists, Users
 from amqpd.server.control import CommandRefused
+from amqpd.server.definitions.fields import check_vhost_name
+from amqpd.server.definitions.operator import definitions_export, definitions_import
+from amqpd.server.rules import (
+    parameters_clear,
+    parameters_list,
+    parameters_set,
+    policies_clear,
+    policies_list,
+    policies_set,
+    vhosts_default_queue_type,
+)
 
 Arguments = Mapping[str, Any]
 Row = dict[str, object]
-
-VHOST_NAME_BYTES_MAX = 255  # connection.open carries it in a short string
 
 
 class Vhost(Protocol):
@@ -144,8 +153,7 @@ def users_list(core: Core, arguments: Arguments) -> list[Row]:
 
 def vhosts_add(core: Core, arguments: Arguments) -> None:
     name = _text(arguments, "name")
-    if not name or "\0" in name or len(name.encode()) > VHOST_NAME_BYTES_MAX:
-        raise ValueError(f"a vhost name must have 1 to {VHOST_NAME_BYTES_MAX} bytes and no NUL")
+    check_vhost_name(name)
     if name in core.broker.vhosts:
         raise ValueError(f"vhost '{name}' exists already")
     core.broker.create_vhost(name, description=_text(arguments, "description", ""))
@@ -253,12 +261,21 @@ COMMANDS: dict[str, Command] = {
     "vhosts list": Command(vhosts_list),
     "vhosts delete": Command(vhosts_delete, changes=True),
     "vhosts limit": Command(vhosts_limit, changes=True),
+    "vhosts default-queue-type": Command(vhosts_default_queue_type, changes=True),
+    "policies set": Command(policies_set, changes=True),
+    "policies list": Command(policies_list),
+    "policies clear": Command(policies_clear, changes=True),
+    "parameters set": Command(parameters_set, changes=True),
+    "parameters list": Command(parameters_list),
+    "parameters clear": Command(parameters_clear, changes=True),
     "permissions set": Command(permissions_set, changes=True),
     "permissions list": Command(permissions_list),
     "permissions delete": Command(permissions_delete, changes=True),
     "topic-permissions set": Command(topic_permissions_set, changes=True),
     "topic-permissions list": Command(topic_permissions_list),
     "topic-permissions delete": Command(topic_permissions_delete, changes=True),
+    "definitions export": Command(definitions_export),
+    "definitions import": Command(definitions_import, changes=True),
     "status": Command(status, live=True),
     "connections list": Command(connections_list, live=True),
     "connections close": Command(connections_close, live=True),

@@ -30,6 +30,7 @@ from amqpd.server.cli import form
 from amqpd.server.configuration import Source
 from amqpd.server.control import SOCKET_NAME, ControlError, serve_control
 from amqpd.server.core import Core, open_core, open_store
+from amqpd.server.definitions import startup
 from amqpd.server.inbox import Inbox
 from amqpd.server.logins import LoginChecks
 from amqpd.server.logs import Log
@@ -57,13 +58,25 @@ async def serve(settings: Settings, source: Source) -> int:
     """Run the broker until it is told to stop. Returns the exit status."""
     log = Log(settings.log.level, settings.log.format)
     try:
+        definitions = startup.read_source(settings)
+    except startup.CannotLoad as error:
+        log.critical(f"cannot load definitions: {error}")
+        return 2
+    try:
         store, reader, broker, users = open_store(settings)
     except (StoreError, OSError) as error:
         log.critical(f"cannot open the store: {error}")
         return 1
-    application = Application(settings, source, log, Core(broker, users, store, reader))
+    core = Core(broker, users, store, reader)
+    application = Application(settings, source, log, core)
     try:
+        if definitions is not None:
+            startup.load(broker, users, definitions, settings, log)
+            core.commit()
         status = await application.run()
+    except StoreError as error:
+        log.critical(f"cannot load definitions: {error}")
+        application.broken = True
     finally:
         try:
             reader.close()
@@ -158,6 +171,9 @@ class Application:
         environment.channel_max = connections.channel_max
         environment.max_message_size = connections.max_message_size
         environment.consumer_max_per_channel = connections.consumer_max_per_channel
+        environment.default_queue_type = settings.queues.default_type
+        environment.consumer_timeout_ms = round(connections.consumer_timeout * 1000)
+        environment.consumer_timeout_closes = connections.consumer_timeout_action == "close"
         environment.outbox_bytes_max = limits.outbox_bytes_max
         environment.mechanisms = _mechanisms(settings)
         self.poller.connection_max = connections.connection_max
@@ -292,7 +308,7 @@ class Application:
         # A disk that takes nothing now will hardly take it in ten seconds.
         rounds = 1 if self.alarms.store_trouble else 20
         with trio.move_on_after(SHUTDOWN_GRACE_SECONDS * rounds):
-            while not self.broker.journal.empty() or self.broker.journal.sealed is not None:
+            while self.broker.unwritten():
                 self.poller.turn()
                 await trio.sleep(0.002)
             self.orderly = not self.broken

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from amqpd.server import control
+from amqpd.server import control, definitions_commands
 from amqpd.server.cli import Fault, common_options, kept, source
 from amqpd.server.settings import Settings
 
@@ -248,6 +248,16 @@ def vhosts_limit(name: str, limit: str, value: int) -> None:
     show_done(f"{limit} of vhost '{name}' " + (f"set to {value}" if value >= 0 else "removed"))
 
 
+@vhosts.command("default-queue-type")
+@click.argument("name")
+@click.argument("type_", metavar="TYPE")
+@common_options
+def vhosts_default_queue_type(name: str, type_: str) -> None:
+    """What a durable shared queue declared without x-queue-type is: classic or quorum; '' for the configured one."""
+    perform("vhosts default-queue-type", vhost=name, type=type_)
+    show_done(f"default queue type of vhost '{name}' set to {type_ or 'the configured one'}")
+
+
 _in_vhost = click.option("--vhost", default="/", show_default=True, metavar="V", help="The vhost.")
 _only_vhost = click.option("--vhost", default=None, metavar="V", help="Of this vhost only.")
 _only_user = click.option("--user", default=None, metavar="U", help="Of this user only.")
@@ -377,3 +387,4 @@ def add_to(group: click.Group) -> None:
     """Put the commands into the main group."""
     for command in (users, vhosts, permissions, topic_permissions, connections, status):
         group.add_command(command)
+    definitions_commands.add_to(group)

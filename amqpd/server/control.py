@@ -220,7 +220,9 @@ def request(path: Path, command: str, arguments: dict[str, Any]) -> Any:
     Raises NotRunning when no broker listens, CommandRefused with the broker's line, ControlError for the
     rest.
     """
-    line = json.dumps({"command": command, "arguments": arguments}, ensure_ascii=False).encode() + b"\n"
+    message = json.dumps({"command": command, "arguments": arguments}, ensure_ascii=False)
+    # Half a surrogate pair in an argument is for the broker to refuse, in its words.
+    line = message.encode("utf-8", "surrogatepass") + b"\n"
     if len(line) > REQUEST_BYTES_MAX:
         raise ControlError(f"the command is longer than {REQUEST_BYTES_MAX} bytes")
     with _connected(path, CLIENT_SECONDS_MAX) as connection:
@@ -234,6 +236,8 @@ def request(path: Path, command: str, arguments: dict[str, Any]) -> Any:
             raise ControlError(f"{path}: the broker did not answer within {CLIENT_SECONDS_MAX:g} seconds") from None
         except OSError as error:
             raise ControlError(f"{path}: {error.strerror}") from None
+    if len(text) == ANSWER_BYTES_MAX:
+        raise ControlError(f"{path}: the answer is longer than {ANSWER_BYTES_MAX} bytes")
     try:
         answer = json.loads(text)
     except ValueError:

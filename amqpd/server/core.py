@@ -16,6 +16,7 @@ from amqpd.broker.broker import Broker
 from amqpd.broker.registry import Registry
 from amqpd.features import builtin
 from amqpd.server.administration import Live
+from amqpd.server.clock import now_ms
 from amqpd.server.settings import Settings
 from amqpd.store.contract import Opened, StoreCorrupt
 from amqpd.store.reader import SqliteReader
@@ -58,16 +59,16 @@ def open_store(settings: Settings) -> tuple[SqliteStore, SqliteReader, Broker, U
         if isinstance(error, ValueError):
             raise StoreCorrupt(f"{store.path} cannot be restored: {error}") from error
         raise
-    if not broker.vhosts:
+    # A new store that is to be given definitions gets what they lack when they are loaded.
+    if not broker.vhosts and not settings.definitions.load_definitions:
         make_defaults(broker, users, settings)
     return store, reader, broker, users
 
 
 def _restored(settings: Settings, opened: Opened, reader: SqliteReader) -> tuple[Broker, Users]:
     """Raises ValueError on a definition that cannot be restored, and StoreError."""
-    registry = Registry()
-    builtin.register(registry)
-    broker = Broker(registry, opened.next_message_id, opened.last_batch)
+    broker = Broker(make_registry(), opened.next_message_id, opened.last_batch)
+    broker.now = now_ms()  # a queue that lives for a time begins it with the restore
 
     def define(definition: Definition) -> None:
         broker.journal.define(definition)
@@ -81,14 +82,24 @@ def _restored(settings: Settings, opened: Opened, reader: SqliteReader) -> tuple
     return broker, users
 
 
-def make_defaults(broker: Broker, users: Users, settings: Settings) -> None:
-    """The first vhost, user and permissions of a new store."""
+def make_registry() -> Registry:
+    """With everything that can be plugged in."""
+    registry = Registry()
+    builtin.register(registry)
+    return registry
+
+
+def make_defaults(broker: Broker, users: Users, settings: Settings, vhost: bool = True, user: bool = True) -> None:
+    """The first vhost, user and permissions of a new store; ``vhost`` and ``user``: whether it is to be made."""
     auth = settings.auth
-    broker.create_vhost(auth.default_vhost, "Default virtual host")
-    hashed = passwords.create(auth.default_pass.encode(), os.urandom(16))
-    users.add_user(auth.default_user, hashed, passwords.SCRYPT, auth.default_user_tags)
-    configure, write, read = auth.default_permissions
-    users.set_permissions(auth.default_user, auth.default_vhost, configure, write, read)
+    if vhost:
+        broker.create_vhost(auth.default_vhost, "Default virtual host")
+    if user:
+        hashed = passwords.create(auth.default_pass.encode(), os.urandom(16))
+        users.add_user(auth.default_user, hashed, passwords.SCRYPT, auth.default_user_tags)
+    if vhost and user:
+        configure, write, read = auth.default_permissions
+        users.set_permissions(auth.default_user, auth.default_vhost, configure, write, read)
 
 
 @contextmanager

@@ -182,6 +182,16 @@ class ConnectionLog:
             text=text,
         )
 
+    def timed_out(self, channel: int, consumer_tag: str, text: str) -> None:
+        """The broker cancels a consumer that did not acknowledge in time; its channel stays open."""
+        self._log.warning(
+            f"Consumer '{consumer_tag}' cancelled on connection {self._parties()}, channel {channel}: {text}",
+            **self._detail(),
+            channel=channel,
+            consumer_tag=consumer_tag,
+            text=text,
+        )
+
     def closed(self, reason: str = "") -> None:
         """The connection ended in order; ``reason`` is said when it was not the client's own close."""
         tail = f": {reason}" if reason else ""

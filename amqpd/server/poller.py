@@ -19,13 +19,13 @@ import errno
 import select
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
 
 from amqpd.broker.timers import Timer
+from amqpd.server.clock import now_ms
 from amqpd.server.inbox import Inbox
 from amqpd.server.links import Link, LinkLog, address_text
 from amqpd.session.environment import Environment
@@ -50,10 +50,6 @@ class Listener:
     def __init__(self, sock: socket.socket, context: Callable[[], ssl.SSLContext] | None) -> None:
         self.sock = sock
         self.context = context
-
-
-def now_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
 
 
 class RestTimer(Timer):

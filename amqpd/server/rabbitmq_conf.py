@@ -32,6 +32,10 @@ def translate(text: str) -> Translated:
             made.given.append((name, section, key, convert(name, value)))
         elif (listed := _listed(name, value, lists)) is not None:
             made.given.append((name, *listed))
+        elif name == "definitions.import_backend":
+            # The one that is there needs no word; another one would have fetched what is now missing.
+            if value != "local_filesystem":
+                made.warnings.append(f"{name} = {value} has no equal in amqpd, which loads from local_filesystem only")
         else:
             made.warnings.append(f"{name} has no equal in amqpd and is ignored")
     return made
@@ -119,6 +123,8 @@ PLAIN: dict[str, tuple[str, str, Convert]] = {
     "ssl_cert_login_san_index": ("tls", "login_san_index", _number),
     "heartbeat": ("connections", "heartbeat", _number),
     "frame_max": ("connections", "frame_max", _number),
+    "consumer_timeout": ("connections", "consumer_timeout", _milliseconds),
+    "default_queue_type": ("queues", "default_type", _text),
     "channel_max": ("connections", "channel_max", _number),
     "max_channels_per_connection": ("connections", "channel_max", _number),
     "max_message_size": ("connections", "max_message_size", _number),
@@ -127,6 +133,10 @@ PLAIN: dict[str, tuple[str, str, Convert]] = {
     "default_user": ("auth", "default_user", _text),
     "default_pass": ("auth", "default_pass", _text),
     "default_vhost": ("auth", "default_vhost", _text),
+    "load_definitions": ("definitions", "load_definitions", _text),
+    "definitions.local.path": ("definitions", "load_definitions", _text),
+    "management.load_definitions": ("definitions", "load_definitions", _text),
+    "definitions.skip_if_unchanged": ("definitions", "skip_if_unchanged", _flag),
     "vm_memory_high_watermark.relative": ("limits", "memory_high_watermark", _share),
     "vm_memory_high_watermark.absolute": ("limits", "memory_high_watermark", _number),
     "disk_free_limit.relative": ("limits", "disk_free_limit", _share),

@@ -44,6 +44,9 @@ class ConnectionLogs:
             logs.failed(code, text, connection.handshake.state)
             self._logs.pop(connection.number, None)  # whatever comes now is not worth a line
 
+    def timed_out(self, connection: Connection, channel: int, consumer_tag: str, text: str) -> None:
+        self._of(connection).timed_out(channel, consumer_tag, text)
+
     def lost(self, connection: Connection, reason: str) -> None:
         logs = self._logs.pop(connection.number, None)
         if logs is None:

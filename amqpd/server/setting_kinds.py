@@ -200,7 +200,7 @@ class Duration(Kind):
 
     def __init__(self, minimum: float, maximum: float) -> None:
         self.minimum, self.maximum = minimum, maximum
-        self.allowed = f"a time from {minimum:g} to {maximum:g} seconds, such as 10, 250ms, 10s or 5m"
+        self.allowed = f"a time from {minimum:g} to {maximum:.9g} seconds, such as 10, 250ms, 10s or 5m"
 
     def read(self, value: object) -> float:
         if isinstance(value, str):

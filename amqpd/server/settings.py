@@ -149,6 +149,32 @@ class Connections:
         "Most consumers on a channel. -1 sets no limit.",
         live=True,
     )
+    consumer_timeout: float = setting(
+        0.0,
+        Duration(0.0, 315_360_000.0),
+        "Time a consumer may take to acknowledge a message, where neither its consumer nor its queue has an"
+        " x-consumer-timeout; then the message goes back to its queue. 0 sets no limit.",
+        live=True,
+    )
+    consumer_timeout_action: str = setting(
+        "cancel",
+        Choice("cancel", "close"),
+        'What becomes of a consumer that took longer: "cancel" cancels it and leaves its channel open, where the client'
+        ' can hear that; "close" closes the channel, as RabbitMQ did before 4.3.',
+        live=True,
+    )
+
+
+@dataclass(frozen=True)
+class Queues:
+    """What holds for queues where they do not say."""
+
+    default_type: str = setting(
+        "classic",
+        Choice("classic", "quorum"),
+        "Type of a durable shared queue declared without x-queue-type, where its vhost has no default either.",
+        live=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -198,6 +224,23 @@ class Store:
         128 * 1024**2,
         Size(65536, 16 * GIB),
         "Size of the write-ahead log at which its content is moved to the database file, beside the commits.",
+    )
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """What the broker declares at each start, from a file as `amqpd definitions export` or RabbitMQ writes it."""
+
+    load_definitions: str = setting(
+        "",
+        Kind(),
+        "File to import at each start, or a directory whose *.json files are imported in the order of their names."
+        " The first user and vhost of a new store are then made only if the file brings none. Empty: nothing.",
+    )
+    skip_if_unchanged: bool = setting(
+        False,
+        Flag(),
+        "Do not import again what was imported completely before: changes made since then stay.",
     )
 
 
@@ -281,8 +324,10 @@ class Settings:
     listeners: Listeners = Listeners()
     tls: Tls = Tls()
     connections: Connections = Connections()
+    queues: Queues = Queues()
     auth: Auth = Auth()
     store: Store = Store()
+    definitions: Definitions = Definitions()
     limits: Limits = Limits()
     log: Log = Log()
     server: Server = Server()

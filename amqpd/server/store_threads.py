@@ -142,7 +142,7 @@ class PageReader:
         """The page; tried again while the store does not answer, None when stopped."""
         while True:
             try:
-                return self._reader.load(int(request.queue.id), request.after, request.limit, request.max_bytes)
+                return request.read(self._reader)
             except (StoreUnavailable, StoreUncertain, StoreFull):
                 if self._stopping.wait(RETRY_SECONDS):
                     return None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from amqpd.auth.permissions import READ
-from amqpd.broker.queue import Consumer, Queue
+from amqpd.broker.queue import RECOVERED, Consumer, Queue
 from amqpd.broker.vhost import REPLY_TO
+from amqpd.queues.types import QUORUM, has_single_active
+from amqpd.session.ack_timeout import ARGUMENT as CONSUMER_TIMEOUT
+from amqpd.session.ack_timeout import expect_acknowledgement
 from amqpd.session.channel import Channel
+from amqpd.session.delivery_headers import counted
 from amqpd.session.environment import Handler
 from amqpd.session.exchange_methods import without_line_breaks
 from amqpd.session.queue_methods import find_queue, last_queue
-from amqpd.spec.arguments import INTEGER_TYPES, TYPE_NAMES
+from amqpd.spec.arguments import INTEGER_TYPES, MILLISECONDS_MAX, TYPE_NAMES
 from amqpd.spec.constants import (
     BASIC_CANCEL,
     BASIC_CANCEL_OK,
@@ -24,7 +28,13 @@ from amqpd.spec.constants import (
     BASIC_RECOVER_ASYNC,
     BASIC_RECOVER_OK,
 )
-from amqpd.spec.errors import AccessRefused, NotAllowed, NotImplementedByBroker, PreconditionFailed
+from amqpd.spec.errors import (
+    AccessRefused,
+    NotAllowed,
+    NotImplementedByBroker,
+    PreconditionFailed,
+    ResourceLocked,
+)
 from amqpd.wire.methods import ArgumentReader, MethodWriter
 from amqpd.wire.table import Table
 
@@ -55,10 +65,14 @@ def basic_consume(channel: Channel, arguments: ArgumentReader) -> None:
     name = name or last_queue(channel)
     channel.check_permission(READ, "queue", name, BASIC_CONSUME)
     queue = find_queue(channel, name, BASIC_CONSUME)
-    _check_priority(table, queue)
+    _check_integer(table, "x-priority", queue)
+    _check_timeout(table, queue)
     tag = _new_tag(channel, tag)
+    if queue.kind == QUORUM:
+        exclusive = False  # without effect there, in RabbitMQ too
     holders = queue.consumers()
-    if holders and (exclusive or holders[0].exclusive):
+    taken = (holders and holders[0].exclusive) or (exclusive and (holders or has_single_active(queue)))
+    if taken:
         raise AccessRefused(f"queue '{name}' in vhost '{queue.vhost}' in exclusive use")
     _start(channel, tag, queue, no_ack, exclusive, table, no_wait)
 
@@ -70,6 +84,8 @@ def _start(
     prefetch = 0 if no_ack else channel.prefetch.per_consumer
     consumer = Consumer(tag, channel, queue, no_ack, exclusive, prefetch, table)
     channel.consumers[tag] = consumer
+    if not no_ack:
+        expect_acknowledgement(channel, queue, consumer)
     if not no_wait:
         channel.send(MethodWriter(BASIC_CONSUME_OK).shortstr(tag))
     queue.consume(consumer)
@@ -87,13 +103,24 @@ def _new_tag(channel: Channel, tag: str) -> str:
     return tag
 
 
-def _check_priority(table: Table, queue: Queue) -> None:
-    priority = table.get("x-priority")
-    if priority is not None and priority.kind not in INTEGER_TYPES:
-        raise PreconditionFailed(
-            f"invalid arg 'x-priority' for queue '{queue.name}' in vhost '{queue.vhost}': "
-            f'"expected integer, got {TYPE_NAMES[priority.kind]}"'
-        )
+def _check_integer(table: Table, name: str, queue: Queue) -> None:
+    field = table.get(name)
+    if field is not None and field.kind not in INTEGER_TYPES:
+        raise _invalid(name, queue, f'"expected integer, got {TYPE_NAMES[field.kind]}"')
+
+
+def _check_timeout(table: Table, queue: Queue) -> None:
+    _check_integer(table, CONSUMER_TIMEOUT, queue)
+    field = table.get(CONSUMER_TIMEOUT)
+    if field is not None and isinstance(field.value, int):
+        if field.value < 0:
+            raise _invalid(CONSUMER_TIMEOUT, queue, f"{{value_negative,{field.value}}}")
+        if field.value > MILLISECONDS_MAX:
+            raise _invalid(CONSUMER_TIMEOUT, queue, f"{{value_too_large,{field.value}}}")
+
+
+def _invalid(name: str, queue: Queue, fault: str) -> PreconditionFailed:
+    return PreconditionFailed(f"invalid arg '{name}' for queue '{queue.name}' in vhost '{queue.vhost}': {fault}")
 
 
 def _consume_replies(channel: Channel, tag: str, no_ack: bool, no_wait: bool) -> None:
@@ -107,7 +134,7 @@ def _consume_replies(channel: Channel, tag: str, no_ack: bool, no_wait: bool) ->
     token = channel.connection.environment.token
     name = f"{REPLY_TO}.{token()}.{token()}"
     queue = vhost.registry.queue_types["classic"](vhost.shard, vhost.name, name, False, False, channel.connection, {})
-    queue.id = vhost.shard.journal.new_id()
+    queue.identify(vhost.shard.journal.new_id())
     vhost.reply_queues[name] = queue
     channel.reply_queue = queue
     _start(channel, tag, queue, True, True, {}, no_wait)
@@ -135,6 +162,11 @@ def basic_get(channel: Channel, arguments: ArgumentReader) -> None:
     name = name or last_queue(channel)
     channel.check_permission(READ, "queue", name, BASIC_GET)
     queue = find_queue(channel, name, BASIC_GET)
+    if queue.kind == QUORUM and has_single_active(queue):
+        raise ResourceLocked(
+            f"cannot obtain access to locked queue '{name}' in vhost '{queue.vhost}'. basic.get operations are not "
+            "supported by quorum queues with single active consumer"
+        )
     if channel.reply_batch:
         # Held with the replies before it, each message would be in memory once more.
         channel.connection.wait_for_commit(channel, arguments)
@@ -153,12 +185,15 @@ def basic_get(channel: Channel, arguments: ArgumentReader) -> None:
     address = message.address
     writer = MethodWriter(BASIC_GET_OK).longlong(int(tag)).octet(int(entry.redelivered))
     writer.shortstr(address.exchange).shortstr(address.routing_key).long(queue.message_count())
-    channel.send_content(writer, message)
+    # A quorum queue shows the count of a message that is got even where it is 0 (RabbitMQ 3.10.8, seen).
+    header = counted(entry) if entry.acquired or queue.kind == QUORUM else message.header.payload
+    channel.send_content(writer, header, message.body)
     if no_ack:
         queue.settle(entry)
     else:
         entry.delivery_tag = tag
         channel.unacked.add(entry)
+        expect_acknowledgement(channel, queue, None)
 
 
 def basic_recover(channel: Channel, arguments: ArgumentReader) -> None:
@@ -166,7 +201,7 @@ def basic_recover(channel: Channel, arguments: ArgumentReader) -> None:
     arguments.end()
     if not requeue:
         raise NotImplementedByBroker("requeue=false")
-    channel.requeue_all()
+    channel.requeue_all(RECOVERED)
     if arguments.method == BASIC_RECOVER:
         channel.send(MethodWriter(BASIC_RECOVER_OK))
 

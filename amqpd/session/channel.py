@@ -17,10 +17,12 @@ from amqpd.auth.permissions import WRITE
 from amqpd.broker.exchange import Exchange
 from amqpd.broker.journal import CommitPort
 from amqpd.broker.message import Address, Entry, Message
-from amqpd.broker.queue import ChannelPort, Consumer, Destination, Queue
+from amqpd.broker.queue import LOST, NACKED, REJECTED, ChannelPort, Consumer, Destination, Queue
 from amqpd.broker.router import Route
 from amqpd.broker.vhost import REPLY_TO, VHost
+from amqpd.session.ack_timeout import AckTimeouts, expect_acknowledgement
 from amqpd.session.confirms import Confirms
+from amqpd.session.delivery_headers import counted
 from amqpd.session.prefetch import Prefetch
 from amqpd.session.unacked import Unacked
 from amqpd.spec.constants import (
@@ -86,6 +88,7 @@ class Channel(ChannelPort):
 
     ``closing``: channel.close was sent; frames are dropped until close-ok.
     ``flowing``: cleared by channel.flow(false), which pauses deliveries.
+    ``ack_timeouts``: None while no delivery here could time out.
     """
 
     def __init__(self, connection: Connection, number: i64, vhost: VHost) -> None:
@@ -102,6 +105,7 @@ class Channel(ChannelPort):
         self.consumers: dict[str, Consumer] = {}
         self.prefetch: Prefetch = Prefetch()
         self.unacked: Unacked = Unacked()
+        self.ack_timeouts: AckTimeouts | None = None
         self.delivery_tag: i64 = 0
         self.confirms: Confirms = Confirms()
         self.commits: Commits = Commits(self)
@@ -368,13 +372,14 @@ class Channel(ChannelPort):
             self.prefetch.in_flight += 1
             self.unacked.add(entry)
         message = entry.message
+        redelivered = entry.redelivered
         self.outbox.deliver(
             self.number,
             consumer.tag_wire,
             tag,
-            entry.redelivered,
+            redelivered,
             message.address.wire,
-            message.header.payload,
+            counted(entry) if redelivered and entry.acquired else message.header.payload,
             message.body,
         )
 
@@ -387,6 +392,10 @@ class Channel(ChannelPort):
             self.send(MethodWriter(BASIC_CANCEL).shortstr(consumer.tag).octet(1))
             if not self.reply_batch:
                 self._flush_replies()
+
+    def settings_changed(self, consumer: Consumer) -> None:
+        if not consumer.no_ack:
+            expect_acknowledgement(self, consumer.queue, consumer)
 
     def resume_consumers(self) -> None:
         """Something that held consumers back is gone: flow, outbox or the channel's prefetch."""
@@ -403,39 +412,49 @@ class Channel(ChannelPort):
         tag = settlement_tag(method, buffer, at, end)
         bits = i64(buffer[at + 8])
         if method == BASIC_ACK:
-            self._settle(tag, (bits & 1) != 0, True, False, BASIC_ACK)
+            self._settle(tag, (bits & 1) != 0, True, 0, BASIC_ACK)
         elif method == BASIC_NACK:
-            self._settle(tag, (bits & 1) != 0, False, (bits & 2) != 0, BASIC_NACK)
+            self._settle(tag, (bits & 1) != 0, False, NACKED if bits & 2 else 0, BASIC_NACK)
         else:
-            self._settle(tag, False, False, (bits & 1) != 0, BASIC_REJECT)
+            self._settle(tag, False, False, REJECTED if bits & 1 else 0, BASIC_REJECT)
 
-    def _settle(self, tag: i64, multiple: bool, acked: bool, requeued: bool, method: int) -> None:
+    def _settle(self, tag: i64, multiple: bool, acked: bool, requeue: i64, method: int) -> None:
         if multiple:
             entries = self.unacked.take_up_to(tag)
             if entries is None:
-                raise _unknown_tag(tag, method)
+                self._forgive(tag, method)
+                entries = self.unacked.take_through(tag)
         else:
             entry = self.unacked.take(tag)
             if entry is None:
-                raise _unknown_tag(tag, method)
+                self._forgive(tag, method)
+                return
             if acked and self.transaction is None:
                 entry.queue.settle(entry)
                 self._credit(entry)
                 return
             entries = [entry]
         if self.transaction is not None:
-            self.transaction.settle(entries, acked, requeued)
+            self.transaction.settle(entries, acked, requeue)
         else:
-            self.settle_entries(entries, acked, requeued)
+            self.settle_entries(entries, acked, requeue)
 
-    def settle_entries(self, entries: list[Entry], acked: bool, requeued: bool) -> None:
-        """Entries taken from ``unacked``: done with, refused, or back to their queues."""
+    def _forgive(self, tag: i64, method: int) -> None:
+        """Raises PreconditionFailed (406) unless ``tag`` timed out before it was settled."""
+        if self.ack_timeouts is None or not self.ack_timeouts.forgives(int(tag)):
+            raise _unknown_tag(tag, method)
+
+    def settle_entries(self, entries: list[Entry], acked: bool, requeue: i64) -> None:
+        """Entries taken from ``unacked``: done with, refused, or back to their queues.
+
+        ``requeue``: why they go back (NACKED ...); 0 where they do not.
+        """
         for entry in entries:
             self._credit(entry)
             if acked:
                 entry.queue.settle(entry)
-            elif requeued:
-                entry.queue.requeue(entry)
+            elif requeue:
+                entry.queue.requeue(entry, requeue)
             else:
                 entry.queue.reject(entry)
 
@@ -452,11 +471,11 @@ class Channel(ChannelPort):
         if consumer.waiting:
             consumer.queue.resume(consumer)
 
-    def requeue_all(self) -> None:
+    def requeue_all(self, cause: i64) -> None:
         """Everything in flight goes back to its queue."""
         entries = self.unacked.take_up_to(0)
         if entries:
-            self.settle_entries(entries, False, True)
+            self.settle_entries(entries, False, cause)
 
     # The rest
 
@@ -497,11 +516,11 @@ class Channel(ChannelPort):
         """Reply to the method being handled."""
         self.replies.append(writer.frame(int(self.number)))
 
-    def send_content(self, writer: MethodWriter, message: Message) -> None:
+    def send_content(self, writer: MethodWriter, header: bytes, body: bytes) -> None:
         """Reply with a method and a message; not while replies wait for the disk."""
         self.send(writer)
         self._flush_replies()
-        self.outbox.content(self.number, message.header.payload, message.body)
+        self.outbox.content(self.number, header, body)
 
     def _flush_replies(self) -> None:
         if self.replies:
@@ -553,9 +572,11 @@ class Channel(ChannelPort):
         for consumer in consumers:
             if not consumer.queue.deleted:
                 consumer.cancelled = True
+        if self.ack_timeouts is not None:
+            self.ack_timeouts.stop()
         if self.transaction is not None:
             self.transaction.rollback()
-        self.requeue_all()
+        self.requeue_all(LOST)
         for consumer in consumers:
             self.vhost.lost_consumer(consumer)
         self.end_replies()

@@ -212,7 +212,7 @@ class Connection(ConnectionPort):
                 channel.release_confirms()
         if self.wrote:
             self.wrote = False
-            if self.broker.journal.full() and self.state == RUNNING and not self.paused:
+            if self.broker.shard.crowded() and self.state == RUNNING and not self.paused:
                 self.paused = True
                 self.broker.throttled[self] = True
 
@@ -401,9 +401,7 @@ class Connection(ConnectionPort):
         channel = self.channels.get(int(reader.channel)) if not error.closes_connection else None
         self.environment.log.failed(self, int(channel.number) if channel else 0, error.code, error.reply_text)
         if channel is not None:
-            channel.terminate()
-            channel.closing = True
-            self.send_close(CHANNEL_CLOSE, error.code, error.reply_text, method, int(channel.number))
+            self._end_channel(channel, error, method)
             return
         self.terminate()
         self.state = CLOSING
@@ -416,6 +414,16 @@ class Connection(ConnectionPort):
         if error.code not in CLOSED_SOON:
             wait = min(self.heartbeat * 1000 or CLOSE_OK_TIMEOUT_MS, CLOSE_OK_TIMEOUT_MS)
         self.broker.timers.set(self.close_timer, self.broker.now + wait)
+
+    def close_channel(self, channel: Channel, error: AmqpError, method: int) -> None:
+        """Close a channel for something other than what it just sent; ``method`` is 0 where no method is to blame."""
+        self.environment.log.failed(self, int(channel.number), error.code, error.reply_text)
+        self._end_channel(channel, error, method)
+
+    def _end_channel(self, channel: Channel, error: AmqpError, method: int) -> None:
+        channel.terminate()
+        channel.closing = True
+        self.send_close(CHANNEL_CLOSE, error.code, error.reply_text, method, int(channel.number))
 
     def send_close(self, close: int, code: int, text: str, method: int, channel: int) -> None:
         writer = MethodWriter(close).short(code).shortstr(text)

@@ -31,6 +31,9 @@ class SessionLog(Protocol):
     def failed(self, connection: Connection, channel: int, code: int, text: str) -> None:
         """The broker closes a channel (``channel`` above 0) or the connection for a client's fault."""
 
+    def timed_out(self, connection: Connection, channel: int, consumer_tag: str, text: str) -> None:
+        """The broker cancels a consumer that did not acknowledge in time."""
+
     def lost(self, connection: Connection, reason: str) -> None:
         """The connection ends without a close handshake."""
 
@@ -49,6 +52,8 @@ class QuietLog:
     def refused(self, connection: Connection, reason: str) -> None: ...
 
     def failed(self, connection: Connection, channel: int, code: int, text: str) -> None: ...
+
+    def timed_out(self, connection: Connection, channel: int, consumer_tag: str, text: str) -> None: ...
 
     def lost(self, connection: Connection, reason: str) -> None: ...
 
@@ -70,6 +75,9 @@ class Environment:
     """``token``: a fresh unguessable name part, 22 characters (randomness stays at the edge).
 
     ``connection_max`` and ``consumer_max_per_channel``: -1 means no limit.
+    ``default_queue_type``: of queues declared without x-queue-type in a vhost that does not say either.
+    ``consumer_timeout_ms``: how long a delivery may stay unacknowledged where neither consumer nor queue says; 0 is any
+    time. ``consumer_timeout_closes``: what comes later closes its channel, rather than cancel its consumer.
     ``logins``: connections whose password is to be checked in a thread.
     """
 
@@ -85,6 +93,9 @@ class Environment:
     channel_max: int = 2047
     max_message_size: int = 134217728
     consumer_max_per_channel: int = -1
+    default_queue_type: str = "classic"
+    consumer_timeout_ms: int = 0
+    consumer_timeout_closes: bool = False
     handshake_timeout_ms: int = 10_000
     outbox_bytes_max: int = 1 << 20
     logins: list[tuple[Connection, Attempt]] = field(default_factory=list)

@@ -58,7 +58,7 @@ def _declare(
     channel.check_permission(CONFIGURE, "exchange", name, EXCHANGE_DECLARE)
     existing = vhost.exchanges.get(name)
     if existing is not None:
-        _check_equivalent(existing, kind, durable, auto_delete, internal, table)
+        check_equivalent_exchange(existing, kind, durable, auto_delete, internal, table)
         channel.await_definition(existing)
         return
     if name.startswith(RESERVED_PREFIX):
@@ -71,9 +71,10 @@ def _declare(
     vhost.declare_exchange(name, kind, durable, auto_delete, internal, table)
 
 
-def _check_equivalent(
+def check_equivalent_exchange(
     exchange: Exchange, kind: str, durable: bool, auto_delete: bool, internal: bool, table: Table
 ) -> None:
+    """Raises PreconditionFailed (406) when the exchange was declared with something else."""
     for key, received, current in (
         ("type", kind, exchange.kind),
         ("durable", durable, exchange.durable),

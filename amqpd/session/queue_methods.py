@@ -9,6 +9,7 @@ from amqpd.session.channel import Channel
 from amqpd.session.environment import Handler
 from amqpd.session.exchange_methods import RESERVED_PREFIX, find_exchange, refuse_default, without_line_breaks
 from amqpd.spec.arguments import (
+    CLASSIC,
     QUEUE_ARGUMENTS,
     check_equivalent,
     check_equivalent_arguments,
@@ -16,6 +17,7 @@ from amqpd.spec.arguments import (
     check_replicated,
     check_server_named,
     described,
+    queue_type,
 )
 from amqpd.spec.constants import (
     QUEUE_BIND,
@@ -31,7 +33,7 @@ from amqpd.spec.constants import (
 )
 from amqpd.spec.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from amqpd.wire.methods import ArgumentReader, MethodWriter
-from amqpd.wire.table import Table
+from amqpd.wire.table import Table, longstr
 
 DEAD_LETTER_EXCHANGE = "x-dead-letter-exchange"
 
@@ -51,6 +53,7 @@ def queue_declare(channel: Channel, arguments: ArgumentReader) -> None:
             queue = find_queue(channel, name, QUEUE_DECLARE)
         else:
             queue = _declare(channel, name, durable, exclusive, auto_delete, table)
+        queue.redeclared()
         name = channel.last_queue = queue.name
         messages, consumers = queue.message_count(), len(queue.consumers())
     if not no_wait:
@@ -60,7 +63,8 @@ def queue_declare(channel: Channel, arguments: ArgumentReader) -> None:
 def _declare(channel: Channel, name: str, durable: bool, exclusive: bool, auto_delete: bool, table: Table) -> Queue:
     vhost = channel.vhost
     connection = channel.connection
-    if not name:
+    server_named = not name
+    if server_named:
         check_server_named(table)
         name = "amq.gen-" + connection.environment.token()
     elif name.startswith(REPLY_TO):
@@ -68,6 +72,8 @@ def _declare(channel: Channel, name: str, durable: bool, exclusive: bool, auto_d
     elif name.startswith(RESERVED_PREFIX):
         # Whether the queue exists or not (RabbitMQ 3.10.8, seen): a server-named one is declared passively.
         raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
+    if durable and not (exclusive or auto_delete or server_named):
+        table = _with_default_type(channel, table)
     channel.check_permission(CONFIGURE, "queue", name, QUEUE_DECLARE)
     owner = connection if exclusive else None
     check_replicated(table, name, vhost.name, durable, exclusive, auto_delete)
@@ -77,7 +83,7 @@ def _declare(channel: Channel, name: str, durable: bool, exclusive: bool, auto_d
     if existing is not None:
         if existing.owner is not owner:
             raise locked(existing)
-        _check_equivalent(existing, durable, auto_delete, table)
+        check_equivalent_queue(existing, durable, auto_delete, table)
         channel.await_definition(existing)
         return existing
     check_queue_arguments(table, name, vhost.name)
@@ -90,14 +96,22 @@ def _declare(channel: Channel, name: str, durable: bool, exclusive: bool, auto_d
         raise PreconditionFailed(
             f"cannot declare queue '{name}': queue limit in vhost '{vhost.name}' ({limit}) is reached"
         )
-    kind = table.get("x-queue-type")
-    queue = vhost.declare_queue(name, described(kind.value) if kind else "classic", durable, auto_delete, owner, table)
+    queue = vhost.declare_queue(name, queue_type(table), durable, auto_delete, owner, table)
     if exclusive:
         connection.own(queue)
     return queue
 
 
-def _check_equivalent(queue: Queue, durable: bool, auto_delete: bool, table: Table) -> None:
+def _with_default_type(channel: Channel, table: Table) -> Table:
+    """The arguments of a queue that may be of any type, with the default type where they do not say."""
+    if "x-queue-type" in table:
+        return table
+    kind = channel.vhost.default_queue_type() or channel.connection.environment.default_queue_type
+    return table if kind == CLASSIC else {**table, "x-queue-type": longstr(kind)}
+
+
+def check_equivalent_queue(queue: Queue, durable: bool, auto_delete: bool, table: Table) -> None:
+    """Raises PreconditionFailed (406) when the queue was declared with something else."""
     check_equivalent("durable", durable, queue.durable, "queue", queue.name, queue.vhost)
     check_equivalent("auto_delete", auto_delete, queue.auto_delete, "queue", queue.name, queue.vhost)
     check_equivalent_arguments(QUEUE_ARGUMENTS, table, queue.arguments, "queue", queue.name, queue.vhost)

@@ -20,13 +20,14 @@ class Transaction:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.publishes: list[tuple[Message, list[Queue], bool]] = []
-        self.settlements: list[tuple[list[Entry], bool, bool]] = []
+        self.settlements: list[tuple[list[Entry], bool, int]] = []
 
     def publish(self, message: Message, queues: list[Queue], mandatory: bool) -> None:
         self.publishes.append((message, queues, mandatory))
 
-    def settle(self, entries: list[Entry], acked: bool, requeued: bool) -> None:
-        self.settlements.append((entries, acked, requeued))
+    def settle(self, entries: list[Entry], acked: bool, requeue: int) -> None:
+        """See ``Channel.settle_entries``."""
+        self.settlements.append((entries, acked, requeue))
 
     def commit(self) -> None:
         """Apply everything; a queue deleted since is passed over.
@@ -39,8 +40,8 @@ class Transaction:
         for message, queues, mandatory in publishes:
             alive = [queue for queue in queues if not queue.deleted]
             complete = self.channel.publish(message, alive, mandatory) and complete
-        for entries, acked, requeued in settlements:
-            self.channel.settle_entries(entries, acked, requeued)
+        for entries, acked, requeue in settlements:
+            self.channel.settle_entries(entries, acked, requeue)
         if not complete:
             raise PreconditionFailed("partial tx completion")
 

@@ -43,7 +43,6 @@ class Unacked:
 
         None when ``tag`` is not outstanding.
         """
-        taken: list[Entry] = []
         by_tag = self.by_tag
         if tag == 0:
             taken = list(by_tag.values())
@@ -52,12 +51,29 @@ class Unacked:
             return taken
         if int(tag) not in by_tag:
             return None
+        return self.take_through(tag)
+
+    def take_through(self, tag: i64) -> list[Entry]:
+        """All entries up to ``tag`` in order, taken out, whether it is outstanding or not."""
+        taken: list[Entry] = []
+        by_tag = self.by_tag
         order = self.order
         while order and order[0] <= tag:
             entry = by_tag.pop(order.popleft(), None)
             if entry is not None:
                 taken.append(entry)
         return taken
+
+    def up_to(self, tag: i64) -> list[Entry]:
+        """All entries up to ``tag`` in order; they stay."""
+        found: list[Entry] = []
+        for one in self.order:
+            if one > tag:
+                break
+            entry = self.by_tag.get(one)
+            if entry is not None:
+                found.append(entry)
+        return found
 
     def put_back(self, entries: list[Entry]) -> None:
         """Entries taken before are outstanding again (tx.rollback)."""

@@ -43,11 +43,25 @@ TYPE_NAMES: Final[dict[str, str]] = {
 INTEGER_TYPES: Final = frozenset("bBsuIilL")
 
 
+# How an argument, a policy and an operator policy that say the same thing come together. An operator policy goes
+# before the policy except where the smaller one counts.
+FIRST: Final = "the argument wins"
+LEAST: Final = "the smallest number wins"
+LIMIT: Final = "the smallest number wins, a negative one is no limit"
+
+CLASSIC: Final = "classic"
+QUORUM: Final = "quorum"
+BOTH: Final = (CLASSIC, QUORUM)
+
+
 class Argument(NamedTuple):
     """One argument.
 
     ``maximum`` 0 means none. ``values``: the only texts allowed, empty for any. ``refusal``: RabbitMQ's words for
     a text outside ``values``, with ``{}`` for the text. ``above``: its word for a number above ``maximum``.
+    ``types``: the queue types that take it.
+    ``policy``: what a policy's validation calls it; empty where it cannot come by policy. A policy's key is the
+    name without ``x-``. ``operator``: operator policies may set it, too. ``merge``: FIRST, LEAST or LIMIT.
     """
 
     name: str
@@ -58,37 +72,142 @@ class Argument(NamedTuple):
     refusal: str = ""
     above: str = "value_too_large"
     needs: str = ""
+    types: tuple[str, ...] = BOTH
+    policy: str = ""
+    operator: bool = False
+    merge: str = FIRST
     doc: str = ""
 
+    @property
+    def key(self) -> str:
+        """Its name in policies and settings."""
+        return self.name[2:]
+
+
+LOCATORS: Final = ("client-local", "balanced", "random", "least-leaders")
 
 QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {
     row.name: row
     for row in (
-        Argument("x-expires", INT, 1, MILLISECONDS_MAX, doc="Delete the queue when unused for this long, ms."),
-        Argument("x-message-ttl", INT, 0, MILLISECONDS_MAX, doc="Longest stay of a message, ms."),
-        Argument("x-max-length", INT, doc="Most ready messages the queue keeps."),
-        Argument("x-max-length-bytes", INT, doc="Most octets of ready bodies the queue keeps."),
-        Argument("x-max-priority", INT, 0, 255, above="max_value_exceeded", doc="Number of priority levels."),
+        Argument(
+            "x-expires",
+            INT,
+            1,
+            MILLISECONDS_MAX,
+            policy="queue expiry",
+            operator=True,
+            merge=LEAST,
+            doc="Delete the queue when unused for this long, ms.",
+        ),
+        Argument(
+            "x-message-ttl",
+            INT,
+            0,
+            MILLISECONDS_MAX,
+            policy="message TTL",
+            operator=True,
+            merge=LEAST,
+            doc="Longest stay of a message, ms.",
+        ),
+        Argument(
+            "x-max-length",
+            INT,
+            policy="maximum length",
+            operator=True,
+            merge=LEAST,
+            doc="Most ready messages the queue keeps.",
+        ),
+        Argument(
+            "x-max-length-bytes",
+            INT,
+            policy="maximum length in bytes",
+            operator=True,
+            merge=LEAST,
+            doc="Most octets of ready bodies the queue keeps.",
+        ),
+        Argument(
+            "x-max-priority",
+            INT,
+            0,
+            255,
+            above="max_value_exceeded",
+            types=(CLASSIC,),
+            doc="The highest priority. A quorum queue has 31 without it.",
+        ),
         Argument(
             "x-overflow",
             TEXT,
             values=("drop-head", "reject-publish", "reject-publish-dlx"),
             refusal="invalid_overflow",
+            policy="overflow value",
+            operator=True,
             doc="What a full queue does.",
         ),
-        Argument("x-dead-letter-exchange", TEXT, doc="Where dead letters go."),
+        Argument("x-dead-letter-exchange", TEXT, policy="dead letter exchange name", doc="Where dead letters go."),
         Argument(
             "x-dead-letter-routing-key",
             TEXT,
             needs="x-dead-letter-exchange",
             refusal="routing_key_but_no_dlx_defined",
+            policy="dead letter routing key",
             doc="Their routing key, instead of their own.",
+        ),
+        Argument(
+            "x-dead-letter-strategy",
+            TEXT,
+            values=("at-most-once", "at-least-once"),
+            refusal="invalid_dlx_strategy",
+            policy="dead letter strategy",
+            doc="at-least-once keeps a dead letter that nobody takes (with x-overflow=reject-publish).",
         ),
         Argument("x-single-active-consumer", BOOL, doc="One consumer at a time."),
         Argument(
+            "x-delivery-limit",
+            INT,
+            -1,
+            policy="delivery limit",
+            operator=True,
+            merge=LIMIT,
+            doc="How often a message may come back before it is dead; -1 is no limit. 20 on a quorum queue without it. "
+            "RabbitMQ takes it on quorum queues only.",
+        ),
+        Argument(
+            "x-delayed-retry-type",
+            TEXT,
+            values=("disabled", "all", "failed", "returned"),
+            refusal="invalid_delayed_retry_type",
+            policy="delayed retry type",
+            doc="Which messages wait before they are delivered again (RabbitMQ 4.3; there on quorum queues only).",
+        ),
+        Argument(
+            "x-delayed-retry-min",
+            INT,
+            0,
+            MILLISECONDS_MAX,
+            policy="delayed retry minimum",
+            doc="The first of these waits, ms; the next ones are its multiples.",
+        ),
+        Argument(
+            "x-delayed-retry-max",
+            INT,
+            0,
+            MILLISECONDS_MAX,
+            policy="delayed retry maximum",
+            doc="The longest of these waits, ms.",
+        ),
+        Argument(
+            "x-consumer-timeout",
+            INT,
+            0,
+            MILLISECONDS_MAX,
+            policy="consumer timeout",
+            merge=LEAST,
+            doc="How long a delivery may stay unacknowledged, ms.",
+        ),
+        Argument(
             "x-queue-type",
             TEXT,
-            values=("classic",),
+            values=(CLASSIC, QUORUM),
             refusal="\"unsupported queue type '{}'\"",
             doc="The queue's type.",
         ),
@@ -97,21 +216,66 @@ QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {
             TEXT,
             values=("default", "lazy"),
             refusal="\"unsupported queue mode '{}'\"",
+            types=(CLASSIC,),
+            policy="queue-mode value",
             doc="Accepted and without effect: every queue pages.",
         ),
-        Argument("x-queue-version", INT, 1, 2, doc="Accepted and without effect."),
-        Argument("x-queue-leader-locator", TEXT, doc="Accepted and without effect: there is one node."),
+        Argument(
+            "x-queue-version",
+            INT,
+            1,
+            2,
+            types=(CLASSIC,),
+            policy="queue-version value",
+            operator=True,
+            doc="Accepted and without effect.",
+        ),
+        Argument(
+            "x-max-in-memory-length",
+            INT,
+            types=(QUORUM,),
+            policy="maximum memory in bytes",
+            operator=True,
+            merge=LEAST,
+            doc="Accepted and without effect: every queue pages.",
+        ),
+        Argument(
+            "x-max-in-memory-bytes",
+            INT,
+            types=(QUORUM,),
+            policy="maximum memory in bytes",
+            operator=True,
+            merge=LEAST,
+            doc="Accepted and without effect: every queue pages.",
+        ),
+        Argument(
+            "x-quorum-initial-group-size",
+            INT,
+            1,
+            types=(QUORUM,),
+            doc="Accepted and without effect: there is one node.",
+        ),
+        Argument(
+            "x-quorum-target-group-size",
+            INT,
+            1,
+            types=(QUORUM,),
+            doc="Accepted and without effect: there is one node.",
+        ),
+        Argument(
+            "x-queue-leader-locator",
+            TEXT,
+            values=LOCATORS,
+            refusal="invalid_queue_locator_arg",
+            policy="queue leader locator value",
+            doc="Accepted and without effect: there is one node.",
+        ),
     )
 }
 
-# Arguments of other queue types: on a classic queue RabbitMQ refuses them rather than ignore them.
+# Arguments of streams, which there are not: refused rather than ignored, as RabbitMQ does on other queue types.
 FOREIGN_QUEUE_ARGUMENTS: Final = frozenset(
     (
-        "x-delivery-limit",
-        "x-max-in-memory-length",
-        "x-max-in-memory-bytes",
-        "x-quorum-initial-group-size",
-        "x-dead-letter-strategy",
         "x-max-age",
         "x-stream-max-segment-size-bytes",
         "x-stream-filter-size-bytes",
@@ -140,12 +304,13 @@ def described(value: object) -> str:
 
 def check_queue_arguments(arguments: Mapping[str, Typed], name: str, vhost: str) -> None:
     """Raises PreconditionFailed (406, closes the channel) on the first argument that will not do."""
+    kind = queue_type(arguments)
     for key, value in arguments.items():
-        if key in FOREIGN_QUEUE_ARGUMENTS:
-            raise PreconditionFailed(
-                f"invalid arg '{key}' for queue '{name}' in vhost '{vhost}' of queue type rabbit_classic_queue"
-            )
         row = QUEUE_ARGUMENTS.get(key)
+        if key in FOREIGN_QUEUE_ARGUMENTS or (row is not None and kind in BOTH and kind not in row.types):
+            raise PreconditionFailed(
+                f"invalid arg '{key}' for queue '{name}' in vhost '{vhost}' of queue type rabbit_{kind}_queue"
+            )
         if row is None:
             continue
         if key in _TYPE_CHECKED:
@@ -156,6 +321,12 @@ def check_queue_arguments(arguments: Mapping[str, Typed], name: str, vhost: str)
             fault = row.refusal
         if fault:
             raise PreconditionFailed(f"invalid arg '{key}' for queue '{name}' in vhost '{vhost}': {fault}")
+
+
+def queue_type(arguments: Mapping[str, Typed]) -> str:
+    """What x-queue-type says; classic without it."""
+    kind = arguments.get("x-queue-type")
+    return described(kind[1]) if kind is not None else CLASSIC
 
 
 def check_server_named(arguments: Mapping[str, Typed]) -> None:
@@ -182,9 +353,8 @@ def check_replicated(
 
 def _replicated_type(arguments: Mapping[str, Typed]) -> str:
     """``quorum`` or ``stream``; empty for any other type."""
-    kind = arguments.get("x-queue-type")
-    text = described(kind[1]) if kind is not None else ""
-    return text if text in REPLICATED_TYPES else ""
+    kind = queue_type(arguments)
+    return kind if kind in REPLICATED_TYPES else ""
 
 
 def check_is_text(key: str, value: Typed, what: str, name: str, vhost: str) -> None:
@@ -214,7 +384,7 @@ def _integer_fault(row: Argument, kind: str, value: object) -> str:
         return f'"expected integer, got {TYPE_NAMES[kind]}"'
     if row.name == "x-queue-version" and value not in (1, 2):
         return f"\"unsupported queue version '{value}'\""
-    if value < 0:
+    if value < min(row.minimum, 0):
         return f"{{value_negative,{value}}}"
     if value < row.minimum:
         return f"{{value_zero,{value}}}"

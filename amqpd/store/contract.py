@@ -9,14 +9,16 @@ Used by the store thread only; every method blocks. No trio, time, thread, socke
    written in the same transaction as the data. A commit whose epoch is not the stored one raises
    ``StoreFenced`` and writes nothing.
 4. Errors are the five below. Nothing else leaves a store.
-5. A requeue keeps its position and writes nothing. Ids and positions come from above, unique per shard.
+5. A requeue keeps its position; it writes nothing but, in a queue that asks for it, how often it was delivered
+   (``counted``; an entry that is gone meanwhile is passed over). Ids and positions come from above, unique per shard.
 6. A batch puts before it deletes: an entry may be put and purged by the same batch. No entry is put into a
-   range that was purged or dropped by an earlier batch.
+   range that was purged or dropped by an earlier batch. Dropping a queue drops all its lanes.
 7. Paged-out transient messages are a world of their own. A paged entry has its own row in
    ``paged_messages``, of this batch or an earlier one; a row that comes again is left alone. ``settled``
    and ``purged`` ranges and dropped queues take paged entries too, and the store finds by itself which
    paged messages nobody refers to any more: ``released``, ``shared``, ``depths`` and the flag SHARED speak
-   of durable entries only.
+   of durable entries only. ``counted`` speaks of both.
+8. What a batch calls a queue is a lane. A batch that changes what a lane holds durably gives its depth.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from amqpd.broker.batch import Batch, StoredEntry, Summary
+from amqpd.broker.batch import Batch, Due, StoredEntry, Summary
 
 
 class StoreError(Exception):
@@ -106,11 +108,19 @@ class Store(Protocol):
 class StoreReader(Protocol):
     """Reads through its own connection; sees every batch whose commit returned."""
 
-    def summary(self) -> Summary: ...
+    def summary(self) -> Summary:
+        """A row for each queue, and one for each further lane of it whose depth was ever written."""
+        ...
 
     def load(self, queue: int, after: int, limit: int, max_bytes: int) -> list[StoredEntry]:
         """Entries of ``queue`` with a position above ``after``, in order: at most ``limit``, ending with the
         one whose body makes the sum of bodies exceed ``max_bytes``. Durable and paged-out entries alike."""
+        ...
+
+    def due(self, queue: int, after: int, up_to: int, limit: int, max_bytes: int) -> Due:
+        """Early entries of ``queue`` with a position above ``after`` and a deadline not above ``up_to``, in order of
+        deadline; ``limit`` and ``max_bytes`` as for ``load``. ``next_deadline`` is the smallest one of the early
+        entries above ``after`` that are not among them."""
         ...
 
     def bodies(self, ids: Sequence[int]) -> list[bytes]:

@@ -6,14 +6,19 @@ import math
 import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
+from heapq import merge
 from typing import final
 
 from amqpd.broker.batch import (
+    EARLY,
     KINDS,
     Batch,
+    CountRow,
     Definition,
+    Due,
     EntryRange,
     EntryRow,
+    ExpiringRow,
     MessageRow,
     QueueSummary,
     Scalar,
@@ -124,8 +129,29 @@ class MemoryReader:
                 for kind, rows in disk.definitions.items()
                 for values in rows.values()
             ]
-            queues = [_queue_summary(disk, int(key[0] or 0)) for key in sorted(disk.definitions["queue"], key=repr)]
+            queues = [
+                _queue_summary(disk, lane)
+                for row in disk.definitions["queue"].values()
+                for lane in _lanes(row)
+                if lane == row["id"] or lane in disk.depths or lane in disk.redelivered
+            ]
             return Summary(definitions, sorted(queues))
+
+    def due(self, queue: int, after: int, up_to: int, limit: int, max_bytes: int) -> Due:
+        entries: list[StoredEntry] = []
+        size = 0
+        with self._disk.lock:
+            durable, paged = self._disk.durable, self._disk.paged
+            waiting = merge(durable.early.get(queue, []), paged.early.get(queue, []))
+            for deadline, position in waiting:
+                if position <= after:
+                    continue
+                if deadline > up_to or len(entries) == limit or size > max_bytes:
+                    return Due(entries, deadline)
+                shelf = durable if (queue, position) in durable.flags else paged
+                entries.append(shelf.stored(queue, position))
+                size += len(entries[-1].body)
+        return Due(entries, 0)
 
     def load(self, queue: int, after: int, limit: int, max_bytes: int) -> list[StoredEntry]:
         page: list[StoredEntry] = []
@@ -164,16 +190,34 @@ class _Shelf:
         self.messages: dict[int, MessageRow] = {}
         self.queues: dict[int, list[int]] = {}
         self.flags: dict[tuple[int, int], int] = {}
+        # Of the entries that have them: deadlines, and how often they were delivered and acquired.
+        self.deadlines: dict[tuple[int, int], int] = {}
+        self.counts: dict[tuple[int, int], tuple[int, int]] = {}
+        # By queue, (deadline, position) of its early entries, ascending.
+        self.early: dict[int, list[tuple[int, int]]] = {}
         self.holders: dict[int, int] = {}
 
-    def put(self, messages: Iterable[MessageRow], entries: Iterable[EntryRow]) -> None:
+    def put(self, messages: Iterable[MessageRow], entries: Iterable[EntryRow], expiring: Iterable[ExpiringRow]) -> None:
         for message in messages:
             self.messages.setdefault(message[0], message)
         for queue, position, flags in entries:
-            assert (queue, position) not in self.flags, "an entry is put once"
-            self.flags[queue, position] = flags
-            insort(self.queues.setdefault(queue, []), position)
-            self.holders[position] = self.holders.get(position, 0) + 1
+            self._put(queue, position, flags)
+        for queue, position, flags, deadline in expiring:
+            self._put(queue, position, flags)
+            self.deadlines[queue, position] = deadline
+            if flags & EARLY:
+                insort(self.early.setdefault(queue, []), (deadline, position))
+
+    def _put(self, queue: int, position: int, flags: int) -> None:
+        assert (queue, position) not in self.flags, "an entry is put once"
+        self.flags[queue, position] = flags
+        insort(self.queues.setdefault(queue, []), position)
+        self.holders[position] = self.holders.get(position, 0) + 1
+
+    def count(self, rows: Iterable[CountRow]) -> None:
+        for queue, position, deliveries, acquired in rows:
+            if (queue, position) in self.flags:
+                self.counts[queue, position] = (deliveries, acquired)
 
     def take(self, ranges: Iterable[EntryRange]) -> list[int]:
         """Remove the entries inside ``ranges``; returns their positions."""
@@ -182,13 +226,23 @@ class _Shelf:
             positions = self.queues.get(queue, [])
             low, high = bisect_left(positions, first), bisect_right(positions, last)
             for position in positions[low:high]:
-                del self.flags[queue, position]
+                self._forget(queue, position)
                 self.holders[position] -= 1
                 taken.append(position)
             del positions[low:high]
             if not positions:
                 self.queues.pop(queue, None)
         return taken
+
+    def _forget(self, queue: int, position: int) -> None:
+        flags = self.flags.pop((queue, position))
+        self.counts.pop((queue, position), None)
+        deadline = self.deadlines.pop((queue, position), 0)
+        if flags & EARLY:
+            early = self.early[queue]
+            del early[bisect_left(early, (deadline, position))]
+            if not early:
+                del self.early[queue]
 
     def release(self, ids: Iterable[int]) -> None:
         """Remove the messages among ``ids`` that no entry refers to."""
@@ -206,18 +260,23 @@ class _Shelf:
         row = self.messages.get(position)
         if row is None:
             raise StoreCorrupt(f"entry {position} of queue {queue} refers to a message that is missing")
-        return StoredEntry(position, self.flags[queue, position], *row[1:])
+        key = (queue, position)
+        deliveries, acquired = self.counts.get(key, (0, 0))
+        return StoredEntry(position, self.flags[key], *row[1:], self.deadlines.get(key, 0), deliveries, acquired)
 
 
 def _apply(disk: MemoryDisk, batch: Batch) -> None:
     """The order is that of the SQLite store: puts, deletes, depths, drops."""
     discarded = list(batch.purged)
     for definition in batch.definitions:
-        _define(disk, definition)
         if definition.drop and definition.kind == "queue":
-            discarded.append((int(definition.values["id"] or 0), 0, _POSITION_MAX))
-    disk.durable.put(batch.messages, batch.entries)
-    disk.paged.put(batch.paged_messages, batch.paged_entries)
+            row = disk.definitions["queue"].get((definition.values["id"],), definition.values)
+            discarded.extend((lane, 0, _POSITION_MAX) for lane in _lanes(row))
+        _define(disk, definition)
+    disk.durable.put(batch.messages, batch.entries, batch.expiring)
+    disk.paged.put(batch.paged_messages, batch.paged_entries, batch.paged_expiring)
+    disk.durable.count(batch.counted)
+    disk.paged.count(batch.counted)
     disk.durable.take(batch.settled)
     for first, last in batch.released:
         for message in range(first, last + 1):
@@ -247,7 +306,17 @@ def _define(disk: MemoryDisk, definition: Definition) -> None:
         rows[key] = {column: definition.values[column] for column in (*kind.key, *kind.columns)}
 
 
+def _lanes(row: dict[str, Scalar]) -> range:
+    """The keys of a queue's lanes."""
+    first = int(row["id"] or 0)
+    return range(first, first + int(row.get("levels") or 1))
+
+
 def _queue_summary(disk: MemoryDisk, queue: int) -> QueueSummary:
     messages, size = disk.depths.get(queue, (0, 0))
     positions = disk.durable.queues.get(queue) or [0]
-    return QueueSummary(queue, messages, size, positions[0], positions[-1], disk.redelivered.get(queue, 0))
+    early = disk.durable.early.get(queue)
+    deadlines = [early[0][0] if early else 0, disk.durable.deadlines.get((queue, positions[0]), 0)]
+    soonest = min([one for one in deadlines if one], default=0)
+    redelivered = disk.redelivered.get(queue, 0)
+    return QueueSummary(queue, messages, size, positions[0], positions[-1], redelivered, soonest)

@@ -50,13 +50,15 @@ class PagedFile:
         """Write what ``batch`` says of paged messages. ``discarded`` are ranges that are purged or
         dropped.
         """
-        if not self.present and not batch.paged_entries:
+        if not self.present and not batch.paged_messages:
             return
-        if not (batch.paged_messages or batch.paged_entries or batch.settled or discarded or self._trash_waiting()):
+        put = batch.paged_messages or batch.paged_entries or batch.paged_expiring
+        if not (put or batch.counted or batch.settled or discarded or self._trash_waiting()):
             return
         connection, tables = self._open()
         with transaction(connection):
-            tables.insert(batch.paged_messages, batch.paged_entries)
+            tables.insert(batch.paged_messages, batch.paged_entries, batch.paged_expiring)
+            tables.count(batch.counted)
             if batch.settled:
                 tables.delete(batch.settled, [], tables.positions(batch.settled))
             tables.discard(discarded)

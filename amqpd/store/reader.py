@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import Final, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
-from amqpd.broker.batch import QueueSummary, StoredEntry, Summary
+from amqpd.broker.batch import EARLY, Due, QueueSummary, StoredEntry, Summary
 from amqpd.store.connection import connect, roll_back
 from amqpd.store.contract import StoreCorrupt
 from amqpd.store.definitions import read_definitions
@@ -20,21 +20,48 @@ from amqpd.store.tables import POSITION_MAX, pieces, repeated
 
 Result = TypeVar("Result")
 
-LOAD: Final = """
-SELECT e.position, e.flags, m.exchange, m.routing_key, m.properties, m.body
+_ENTRY: Final = """
+SELECT e.position, e.flags, m.exchange, m.routing_key, m.properties, m.body, coalesce(e.deadline, 0), e.deliveries,
+       e.acquired
 FROM entry AS e LEFT JOIN message AS m ON m.id = e.position
+"""
+LOAD: Final = f"""
+{_ENTRY}
 WHERE e.queue = ? AND e.position BETWEEN ? AND ?
 ORDER BY e.position LIMIT ?
 """
 
-# Ends of a queue's range, found by one seek each; what is in the trash does not count.
-SUMMARY: Final = """
-SELECT queue.id, coalesce(depth.messages, 0), coalesce(depth.bytes, 0),
-       (SELECT min(position) FROM entry WHERE entry.queue = queue.id),
-       (SELECT max(position) FROM entry WHERE entry.queue = queue.id),
-       coalesce(depth.redelivered, 0)
-FROM queue LEFT JOIN queue_depth AS depth ON depth.queue = queue.id
-ORDER BY queue.id
+_NOT_TRASHED: Final = """
+NOT EXISTS (SELECT 1 FROM trash WHERE trash.queue = e.queue AND e.position BETWEEN trash.first AND trash.last)
+"""
+DUE: Final = f"""
+{_ENTRY.replace("entry AS e", "entry AS e INDEXED BY entry_early")}
+WHERE e.queue = ? AND e.flags & {EARLY} AND e.deadline <= ? AND e.position > ? AND {_NOT_TRASHED}
+ORDER BY e.deadline, e.position LIMIT ?
+"""
+# The next one behind (deadline, position).
+NEXT_DUE: Final = f"""
+SELECT e.deadline FROM entry AS e INDEXED BY entry_early
+WHERE e.queue = ? AND e.flags & {EARLY} AND (e.deadline, e.position) > (?, ?) AND e.position > ? AND {_NOT_TRASHED}
+ORDER BY e.deadline, e.position LIMIT 1
+"""
+
+# Ends of a lane's range and its first deadline, found by one seek each; what is in the trash does not count. A lane
+# has a row of its own where it ever held something, the first one always.
+SUMMARY: Final = f"""
+SELECT lane.id, coalesce(depth.messages, 0), coalesce(depth.bytes, 0),
+       (SELECT min(position) FROM entry WHERE entry.queue = lane.id),
+       (SELECT max(position) FROM entry WHERE entry.queue = lane.id),
+       coalesce(depth.redelivered, 0),
+       (SELECT min(deadline) FROM entry INDEXED BY entry_early
+        WHERE entry.queue = lane.id AND entry.flags & {EARLY})
+FROM (
+    SELECT id FROM queue
+    UNION
+    SELECT depth.queue FROM queue CROSS JOIN queue_depth AS depth
+    ON depth.queue BETWEEN queue.id + 1 AND queue.id + queue.levels - 1 WHERE queue.levels > 1
+) AS lane LEFT JOIN queue_depth AS depth ON depth.queue = lane.id
+ORDER BY lane.id
 """
 
 _TRASH: Final = "SELECT first, last FROM trash WHERE queue = ? ORDER BY first"
@@ -72,6 +99,23 @@ class SqliteReader:
             return durable
         merged = heapq.merge(durable, transient, key=attrgetter("position"))
         return _cut(list(merged), limit, max_bytes)
+
+    def due(self, queue: int, after: int, up_to: int, limit: int, max_bytes: int) -> Due:
+        """See the contract."""
+
+        def read(connection: sqlite3.Connection) -> Due:
+            return _due(connection, queue, after, up_to, limit, max_bytes)
+
+        durable = self._read(self._main, read)
+        paged = self._present_paged()
+        if paged is None:
+            return durable
+        transient = self._read(paged, read)
+        entries = sorted([*durable.entries, *transient.entries], key=attrgetter("deadline", "position"))
+        kept = _cut(entries, limit, max_bytes)
+        left = [one.deadline for one in entries[len(kept) :][:1]]
+        left += [due.next_deadline for due in (durable, transient) if due.next_deadline]
+        return Due(kept, min(left, default=0))
 
     def bodies(self, ids: Sequence[int]) -> list[bytes]:
         found = self._read(self._main, lambda connection: _bodies(connection, ids))
@@ -128,13 +172,24 @@ def _read_summary(connection: sqlite3.Connection) -> Summary:
         definitions = read_definitions(connection)
         trashed = {queue for (queue,) in connection.execute("SELECT DISTINCT queue FROM trash")}
         queues: list[QueueSummary] = []
-        for queue, messages, size, first, last, redelivered in connection.execute(SUMMARY).fetchall():
+        for queue, messages, size, first, last, redelivered, deadline in connection.execute(SUMMARY).fetchall():
             if queue in trashed:
                 first, last = _ends(connection, queue)
-            queues.append(QueueSummary(queue, messages, size, first or 0, last or 0, redelivered))
+                deadline = _next_deadline(connection, queue, 0, (0, 0))
+            deadlines = [one for one in (deadline, _deadline(connection, queue, first)) if one]
+            soonest = min(deadlines, default=0)
+            queues.append(QueueSummary(queue, messages, size, first or 0, last or 0, redelivered, soonest))
         return Summary(definitions, queues)
     finally:
         roll_back(connection)
+
+
+def _deadline(connection: sqlite3.Connection, queue: int, position: int | None) -> int | None:
+    """Of one entry; None where it has none, or is none."""
+    if not position:
+        return None
+    row = connection.execute("SELECT deadline FROM entry WHERE queue = ? AND position = ?", (queue, position))
+    return next(iter(row.fetchone() or ()), None)
 
 
 def _ends(connection: sqlite3.Connection, queue: int) -> tuple[int, int]:
@@ -172,9 +227,7 @@ def _load(connection: sqlite3.Connection, queue: int, after: int, limit: int, ma
     for first, last in _spans(connection, queue, after):
         rows = connection.execute(LOAD, (queue, first, last, limit - len(page)))
         for row in rows:
-            entry = StoredEntry._make(row)
-            if entry.body is None:
-                raise StoreCorrupt(f"entry {entry.position} of queue {queue} refers to a message that is missing")
+            entry = _entry(queue, row)
             page.append(entry)
             size += len(entry.body)
             if size > max_bytes:
@@ -183,6 +236,33 @@ def _load(connection: sqlite3.Connection, queue: int, after: int, limit: int, ma
         if len(page) >= limit:
             break
     return page
+
+
+def _due(connection: sqlite3.Connection, queue: int, after: int, up_to: int, limit: int, max_bytes: int) -> Due:
+    entries: list[StoredEntry] = []
+    size = 0
+    rows = connection.execute(DUE, (queue, up_to, after, limit))
+    for row in rows:
+        entries.append(_entry(queue, row))
+        size += len(entries[-1].body)
+        if size > max_bytes:
+            break
+    rows.close()
+    last = (entries[-1].deadline, entries[-1].position) if entries else (0, 0)
+    return Due(entries, _next_deadline(connection, queue, after, last))
+
+
+def _next_deadline(connection: sqlite3.Connection, queue: int, after: int, last: tuple[int, int]) -> int:
+    """The smallest deadline of early entries behind ``last`` (deadline, position); 0 for none."""
+    found = connection.execute(NEXT_DUE, (queue, *last, after)).fetchone()
+    return int(found[0]) if found else 0
+
+
+def _entry(queue: int, row: tuple[Any, ...]) -> StoredEntry:
+    entry = StoredEntry._make(row)
+    if entry.body is None:
+        raise StoreCorrupt(f"entry {entry.position} of queue {queue} refers to a message that is missing")
+    return entry
 
 
 def _cut(page: list[StoredEntry], limit: int, max_bytes: int) -> list[StoredEntry]:

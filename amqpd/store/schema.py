@@ -11,11 +11,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from amqpd.broker.batch import KINDS, SHARED
+from amqpd.broker.batch import EARLY, KINDS, SHARED
 from amqpd.store.connection import transaction
 from amqpd.store.contract import StoreCorrupt
 
@@ -79,18 +79,68 @@ WHERE NOT EXISTS (
 );
 """
 
+# What an entry may have besides its place. The index holds those that are not found by looking at the front.
+_ENTRY_FEATURES: Final = """
+ALTER TABLE entry ADD COLUMN deadline INTEGER;
+ALTER TABLE entry ADD COLUMN deliveries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE entry ADD COLUMN acquired INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX entry_early ON entry (queue, deadline) WHERE flags & {early};
+"""
+
+# ``deadline`` in milliseconds since 1970. The lanes of a queue are a block of keys that begins with its own.
+# CROSS JOIN keeps SQLite from going through all entries when one queue is asked for by its name.
+_QUEUE_FEATURES: Final = """
+ALTER TABLE queue ADD COLUMN levels INTEGER DEFAULT 1;
+DROP VIEW queue_contents;
+CREATE VIEW queue_contents AS
+SELECT queue.vhost, queue.name AS queue, entry.queue - queue.id AS priority, entry.position, message.exchange,
+       message.routing_key, entry.deadline, entry.deliveries, length(message.body) AS size, message.body
+FROM queue
+CROSS JOIN entry ON entry.queue BETWEEN queue.id AND queue.id + queue.levels - 1
+JOIN message ON message.id = entry.position
+WHERE NOT EXISTS (
+    SELECT 1 FROM trash WHERE trash.queue = entry.queue AND entry.position BETWEEN trash.first AND trash.last
+);
+"""
+
+# The kinds of definitions in schema 1, and which came with which migration.
+_FIRST_KINDS: Final = (
+    "vhost",
+    "vhost_limit",
+    "user",
+    "user_limit",
+    "permission",
+    "topic_permission",
+    "exchange",
+    "queue",
+    "binding",
+)
+_POLICY_KINDS: Final = ("policy", "operator_policy", "parameter", "global_parameter")
+_LATER_COLUMNS: Final = {("queue", "levels")}
+
 
 def _first_tables(database: Database) -> None:
-    for name, kind in KINDS.items():
-        keys = list(kind.key)
-        database.table(name).create(
-            {**kind.key, **kind.columns}, pk=keys[0] if len(keys) == 1 else keys, not_null=set(keys)
-        )
-    create_message_tables(database.conn, SHARED)
+    _create_kinds(database, _FIRST_KINDS)
+    _run_script(database.conn, _MESSAGE_TABLES.format(shared_flag=SHARED))
     _run_script(database.conn, _BOOK_TABLES)
 
 
-MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (_first_tables,)
+def _queue_features(database: Database) -> None:
+    """Deadlines, counts, priorities, policies."""
+    _run_script(database.conn, _ENTRY_FEATURES.format(early=EARLY))
+    _run_script(database.conn, _QUEUE_FEATURES)
+    _create_kinds(database, _POLICY_KINDS)
+
+
+def _create_kinds(database: Database, names: Sequence[str]) -> None:
+    for name in names:
+        kind = KINDS[name]
+        keys = list(kind.key)
+        columns = {column: type_ for column, type_ in kind.columns.items() if (name, column) not in _LATER_COLUMNS}
+        database.table(name).create({**kind.key, **columns}, pk=keys[0] if len(keys) == 1 else keys, not_null=set(keys))
+
+
+MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (_first_tables, _queue_features)
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
 
@@ -130,7 +180,9 @@ def _run_script(connection: sqlite3.Connection, script: str) -> None:
 
 
 def create_message_tables(connection: sqlite3.Connection, shared_flag: int) -> None:
+    """Those of the present schema."""
     _run_script(connection, _MESSAGE_TABLES.format(shared_flag=shared_flag))
+    _run_script(connection, _ENTRY_FEATURES.format(early=EARLY))
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

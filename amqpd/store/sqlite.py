@@ -3,7 +3,7 @@
 1. A batch is one transaction: definitions, messages, entries, deletions, depths, and the mark that says
    which batch it was. COMMIT with ``synchronous=FULL`` is what makes it durable.
 2. The order inside a batch: what is put comes before what is deleted, because a batch may do both to a queue;
-   depths come before drops, because a dropped queue has none.
+   counts come in between, so that they find what is put; depths come before drops, because a dropped queue has none.
 3. The epoch is checked by the statement that writes the mark. The lock beside the file makes a second owner
    on this machine impossible; the epoch catches one that took the lock away.
 4. After an error nothing of the batch is left, and the same batch may be committed again.
@@ -101,9 +101,9 @@ class SqliteStore:
             return
         assert batch.number == self._last_batch + 1, "batches are dense"
         with self._errors(), self._gate:
-            discarded = _discarded(batch)
-            self._paged.commit(batch, discarded, *COMMIT_SLICE)
             connection, tables = self._writer()
+            discarded = _discarded(connection, batch)
+            self._paged.commit(batch, discarded, *COMMIT_SLICE)
             with self._transaction(connection):
                 self._mark(connection, batch)
                 _write(connection, tables, batch, discarded)
@@ -262,19 +262,33 @@ class SqliteStore:
             raise store_error(error, self.path) from error
 
 
-def _discarded(batch: Batch) -> list[EntryRange]:
-    dropped = [
-        (int(definition.values["id"] or 0), 0, POSITION_MAX)
-        for definition in batch.definitions
-        if definition.drop and definition.kind == "queue"
-    ]
+def _discarded(connection: sqlite3.Connection, batch: Batch) -> list[EntryRange]:
+    """Ranges to throw away: what was purged, and all lanes of queues that are dropped."""
+    dropped: list[EntryRange] = []
+    put: dict[int, int] = {}
+    for definition in batch.definitions:
+        if definition.kind != "queue":
+            continue
+        first = int(definition.values["id"] or 0)
+        if not definition.drop:
+            put[first] = int(definition.values["levels"] or 1)
+            continue
+        levels = put.get(first) or _levels(connection, first)
+        dropped += [(lane, 0, POSITION_MAX) for lane in range(first, first + levels)]
     return [*batch.purged, *dropped]
+
+
+def _levels(connection: sqlite3.Connection, queue: int) -> int:
+    """How many lanes a stored queue has; a queue that is not stored counts as one."""
+    row = connection.execute("SELECT levels FROM queue WHERE id = ?", (queue,)).fetchone()
+    return (row[0] or 1) if row else 1
 
 
 def _write(connection: sqlite3.Connection, tables: MessageTables, batch: Batch, discarded: list[EntryRange]) -> None:
     if batch.definitions:
         write_definitions(connection, batch.definitions)
-    tables.insert(batch.messages, batch.entries)
+    tables.insert(batch.messages, batch.entries, batch.expiring)
+    tables.count(batch.counted)
     tables.delete(batch.settled, batch.released, batch.shared)
     tables.set_depths(batch.depths)
     tables.set_redelivered(batch.redelivered)
@@ -287,5 +301,6 @@ def _write(connection: sqlite3.Connection, tables: MessageTables, batch: Batch, 
 def _log_bytes(batch: Batch) -> int:
     """About how much the batch added to the log."""
     bodies = sum(len(row[4]) + len(row[3]) for row in batch.messages)
-    rows = len(batch.messages) + len(batch.entries) + len(batch.definitions) + len(batch.depths)
+    rows = len(batch.messages) + len(batch.entries) + len(batch.expiring) + len(batch.counted)
+    rows += len(batch.definitions) + len(batch.depths)
     return _COMMIT_BYTES + bodies + _ROW_BYTES * rows

@@ -16,12 +16,19 @@ from functools import cache
 from itertools import chain
 from typing import Final, final
 
-from amqpd.broker.batch import SHARED, Depth, EntryRange, EntryRow, IdRange, MessageRow
+from amqpd.broker.batch import SHARED, CountRow, Depth, EntryRange, EntryRow, ExpiringRow, IdRange, MessageRow
 from amqpd.store.contract import StoreCorrupt
 
 ROWS_MAX: Final = 512
 RUN_MIN: Final = 64  # a run of entries this long is cheaper to derive from the messages than to bind
 POSITION_MAX: Final = (1 << 63) - 1
+
+# Before the rows, a row, behind the rows.
+COUNT: Final = (
+    "UPDATE entry SET deliveries = column3, acquired = column4 FROM (VALUES ",
+    "(?,?,?,?)",
+    ") WHERE entry.queue = column1 AND entry.position = column2",
+)
 
 
 @cache
@@ -57,7 +64,9 @@ class MessageTables:
         # False only when the trash table is known to be empty.
         self.trash_waiting = True
 
-    def insert(self, messages: Sequence[MessageRow], entries: Sequence[EntryRow]) -> None:
+    def insert(
+        self, messages: Sequence[MessageRow], entries: Sequence[EntryRow], expiring: Sequence[ExpiringRow] = ()
+    ) -> None:
         """Write messages and the entries that refer to them (or to messages written before)."""
         for count, values in pieces(messages):
             self._execute(repeated(self._insert_into + "message VALUES ", "(?,?,?,?,?)", count), values)
@@ -65,7 +74,20 @@ class MessageTables:
             self._insert_run(entries)
         else:
             for count, values in pieces(entries):
-                self._execute(repeated(self._insert_into + "entry VALUES ", "(?,?,?)", count), values)
+                self._execute(
+                    repeated(self._insert_into + "entry (queue, position, flags) VALUES ", "(?,?,?)", count), values
+                )
+        for count, values in pieces(expiring):
+            self._execute(
+                repeated(self._insert_into + "entry (queue, position, flags, deadline) VALUES ", "(?,?,?,?)", count),
+                values,
+            )
+
+    def count(self, rows: Sequence[CountRow]) -> None:
+        """Write how often entries were delivered; one that is not there is passed over."""
+        before, row, after = COUNT
+        for count, values in pieces(rows):
+            self._execute(repeated(before, row, count, after), values)
 
     def delete(self, settled: Sequence[EntryRange], released: Sequence[IdRange], shared: Sequence[int]) -> None:
         """Delete entries in ranges, messages in id ranges, and the ``shared`` messages no entry refers to."""
@@ -173,7 +195,7 @@ class MessageTables:
     def _insert_run(self, entries: Sequence[EntryRow]) -> None:
         queue, first, flags = entries[0]
         done = self._execute(
-            "INSERT INTO entry SELECT ?, id, ? FROM message WHERE id BETWEEN ? AND ?",
+            "INSERT INTO entry (queue, position, flags) SELECT ?, id, ? FROM message WHERE id BETWEEN ? AND ?",
             (queue, flags, first, entries[-1][1]),
         )
         if done.rowcount != len(entries):

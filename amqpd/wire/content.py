@@ -216,9 +216,20 @@ def with_headers(header: ContentHeader, table: Table) -> ContentHeader:
     return _replaced(header, FLAG_HEADERS, struct.pack(">I", len(body := encode_table(table))) + body, bool(table))
 
 
+def with_encoded_headers(header: ContentHeader, table: bytes) -> ContentHeader:
+    """The same header with another header table, given as it lies on the wire (without its length)."""
+    return _replaced(header, FLAG_HEADERS, struct.pack(">I", len(table)) + table, True)
+
+
 def with_reply_to(header: ContentHeader, reply_to: bytes) -> ContentHeader:
     """The same header with another reply-to (present before or not)."""
     return _replaced(header, FLAG_REPLY_TO, bytes((len(reply_to),)) + reply_to, True)
+
+
+def without_expiration(header: ContentHeader) -> ContentHeader:
+    if header.expiration is None:
+        return header
+    return _replaced(header, FLAG_EXPIRATION, b"", False)
 
 
 def _replaced(header: ContentHeader, flag: int, encoded: bytes, present: bool) -> ContentHeader:
@@ -229,6 +240,43 @@ def _replaced(header: ContentHeader, flag: int, encoded: bytes, present: bool) -
     flags = flags | flag if present else flags & ~flag
     middle = encoded if present else b""
     return ContentHeader(payload[:12] + struct.pack(">H", flags) + payload[14:start] + middle + payload[end:])
+
+
+@final
+class Span:
+    """A field of an encoded table: ``start`` to ``end`` with its name, ``value`` is where its type octet lies.
+
+    An item of an array has no name: there ``value`` is ``start``.
+    """
+
+    def __init__(self, name: bytes, start: i64, value: i64, end: i64) -> None:
+        self.name: bytes = name
+        self.start: i64 = start
+        self.value: i64 = value
+        self.end: i64 = end
+
+
+def spans(octets: bytes, at: i64, named: bool) -> list[Span]:
+    """The fields of a table (``named``) or the items of an array, from ``at`` to the end of ``octets``.
+
+    For what a ContentHeader holds: it was checked there.
+    """
+    found: list[Span] = []
+    end: i64 = len(octets)
+    while at < end:
+        start = at
+        name = b""
+        if named:
+            at += 1 + i64(octets[at])
+            name = octets[start + 1 : at]
+        value = at
+        size: i64 = _FIXED_SIZES[octets[at]]
+        at += 1
+        if size < 0:
+            size = 4 + (i64(read_i32_be(octets, at)) & 0xFFFFFFFF)
+        at += size
+        found.append(Span(name, start, value, at))
+    return found
 
 
 def property_offset(payload: bytes, wanted: int) -> int:

@@ -53,6 +53,7 @@ class Load:
 
 
 _PERSISTENT = "--size 1024 --persistent --durable --confirm 1000 --prefetch 500 --multi-ack 50"
+_CONFIRMED = "--size 1024 --persistent --durable --confirm 1000"
 _CONFIRM = ("confirm_us.p50", "confirm_us.p99", "confirm_us.mean")
 
 LOADS = (
@@ -70,6 +71,35 @@ LOADS = (
         "persistent10",
         "the persistent load, 10 to 10 over 10 queues",
         f"{_PERSISTENT} --producers 10 --consumers 10 --queues 10",
+    ),
+    Load(
+        "ttl",
+        "the persistent load through a queue with a message TTL of a minute",
+        f"{_PERSISTENT} --queue-args x-message-ttl=60000",
+    ),
+    Load(
+        "expiring",
+        "1 KiB persistent, confirm window 1000, nobody consumes: every message expires after 200 ms",
+        f"{_CONFIRMED} --consumers 0 --queue-args x-message-ttl=200",
+        rate="conf_rate",
+        per="confirmed",
+    ),
+    Load(
+        "priority",
+        "the persistent load through a queue with 10 priorities",
+        f"{_PERSISTENT} --queue-args x-max-priority=10",
+    ),
+    Load(
+        "maxlength",
+        "the persistent load through a queue that keeps at most 100,000 messages",
+        f"{_PERSISTENT} --queue-args x-max-length=100000",
+    ),
+    Load(
+        "dropping",
+        "1 KiB persistent, confirm window 1000, nobody consumes: a queue of 10,000 drops its oldest",
+        f"{_CONFIRMED} --consumers 0 --queue-args x-max-length=10000",
+        rate="conf_rate",
+        per="confirmed",
     ),
     Load(
         "rpc",

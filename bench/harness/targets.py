@@ -10,6 +10,8 @@ from bench.harness.results import Results
 CROWD_LOADS = ("persistent", "transient", "paced")
 PERSISTENT_RATIO_MIN = 5.0
 TRANSIENT_RATIO_MIN = 6.0
+FEATURE_LOADS = ("ttl", "expiring", "priority", "maxlength", "dropping")
+FEATURE_RATIO_MIN = 5.0
 PACED_P99_MS_MAX = 15.0
 PACED_MEAN_MS_MAX = 5.0
 CROWD_RATE_MIN = 0.5
@@ -54,6 +56,7 @@ def judge(results: Results) -> list[Verdict]:
         below("paced confirm p99, beside RabbitMQ's", results.ratio("paced", "confirm_us.p99"), 1.0),
         below("paced confirm p99 in ms", results.median("a", "paced", "confirm_us.p99"), PACED_P99_MS_MAX),
         below("paced confirm mean in ms", results.median("a", "paced", "confirm_us.mean"), PACED_MEAN_MS_MAX),
+        *(at_least(f"{load}, times RabbitMQ", results.ratio(load), FEATURE_RATIO_MIN) for load in FEATURE_LOADS),
         *judge_crowd(results),
     ]
 

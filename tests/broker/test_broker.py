@@ -6,6 +6,7 @@ import pytest
 
 from amqpd.broker.broker import ConnectionPort
 from amqpd.queues.classic import ClassicQueue
+from amqpd.queues.ready import FifoReady
 from tests.queues.building import Bench, FakeChannel, consumer, message, numbered
 
 
@@ -191,4 +192,5 @@ def test_a_message_flagged_by_a_crash_stays_flagged_after_a_clean_restart() -> N
     bench.commit()
     queue = bench.reopened(clean=False).reopened(clean=True).vhost.queues["q"]
     assert isinstance(queue, ClassicQueue)
+    assert isinstance(queue.ready, FifoReady)
     assert queue.ready.redelivered_up_to > 0

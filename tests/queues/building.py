@@ -23,6 +23,13 @@ def message(body: bytes = b"body", persistent: bool = True, key: str = "q") -> M
     return Message(Address("", key, wire), header, body)
 
 
+def expiring(expiration: bytes, body: bytes = b"body", persistent: bool = True) -> Message:
+    """With an expiration property, milliseconds as text."""
+    flags, mode = (b"\x11\x00", b"\x02") if persistent else (b"\x01\x00", b"")
+    header = header_from_properties(flags + mode + bytes([len(expiration)]) + expiration, len(body))
+    return Message(Address("", "q", b"\x00\x01q"), header, body)
+
+
 class FakeChannel(ChannelPort):
     """``room``: how many more messages it takes. ``got``: what it took.
 
@@ -58,13 +65,14 @@ def consumer(queue: Queue, channel: ChannelPort, tag: str = "c", no_ack: bool = 
 class Bench:
     """A broker with one vhost over a memory store; windows of ``window`` octets, pages of three."""
 
-    def __init__(self, window: int = 1 << 20, disk: MemoryDisk | None = None) -> None:
+    def __init__(self, window: int = 1 << 20, disk: MemoryDisk | None = None, now: int = 1_000_000) -> None:
         self.disk = disk if disk is not None else MemoryDisk()
         self.store = MemoryStore(self.disk)
         opened = self.store.open("main", "test")
         registry = Registry()
         builtin.register(registry)
         self.broker = Broker(registry, opened.next_message_id, opened.last_batch)
+        self.broker.now = now
         self.broker.restore(self.store.reader().summary(), opened.clean)
         self.journal = self.broker.journal
         self.shard = self.broker.shard
@@ -93,7 +101,7 @@ class Bench:
         """The pages asked for, read and handed in."""
         pages = []
         for request in self.broker.take_page_requests():
-            page = self.store.reader().load(int(request.queue.id), request.after, request.limit, request.max_bytes)
+            page = request.read(self.store.reader())
             pages.append(page)
             self.broker.page_loaded(request, page)
         return pages
@@ -116,7 +124,7 @@ class Bench:
             self.broker.finish()
             self.commit()
         self.store.close(release=clean)
-        return Bench(int(self.shard.window_bytes_max), self.disk)
+        return Bench(int(self.shard.window_bytes_max), self.disk, self.broker.now)
 
 
 def numbered(count: int, start: int = 0) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amqpd.broker.queue import NACKED
 from amqpd.queues.classic import PUMP_MAX
 from tests.queues.building import Bench, FakeChannel, consumer, message, numbered
 
@@ -120,7 +121,7 @@ def test_settling_after_the_queue_was_deleted_changes_nothing() -> None:
     assert second is not None
     bench.vhost.delete_queue(queue)
     queue.settle(first)
-    queue.requeue(second)
+    queue.requeue(second, NACKED)
     bench.commit()
     assert queue.unacked_count() == queue.message_count() == 0
     assert bench.shard.window_bytes == 0
@@ -173,6 +174,6 @@ def test_delivered_up_to_is_the_highest_position_that_left() -> None:
     first, second = queue.get(), queue.get()
     assert first is not None
     assert second is not None
-    queue.requeue(first)
+    queue.requeue(first, NACKED)
     queue.get()
-    assert queue.delivered_up_to() == second.position
+    assert [int(lane.last_delivered) for lane in queue.lanes()] == [second.position]

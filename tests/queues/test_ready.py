@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from amqpd.broker.message import Entry
+from amqpd.broker.queue import NACKED
 from amqpd.queues.classic import ClassicQueue
+from amqpd.queues.ready import FifoReady
 from tests.queues.building import Bench, bodies, message, numbered
 
 WINDOW = 1100  # two messages of the size used here
@@ -14,6 +16,11 @@ def filled(bench: Bench, count: int = 8, persistent: bool = True, durable: bool 
     for body in numbered(count):
         queue.publish(message(body, persistent))
     return queue
+
+
+def lane(queue: ClassicQueue) -> FifoReady:
+    assert isinstance(queue.ready, FifoReady)
+    return queue.ready
 
 
 def taken(queue: ClassicQueue) -> Entry:
@@ -33,9 +40,9 @@ def test_what_fits_the_window_is_never_read_from_disk() -> None:
 def test_what_does_not_fit_is_let_go_once_it_is_committed() -> None:
     bench = Bench(WINDOW)
     queue = filled(bench)
-    assert queue.ready.tail.count() == 5
+    assert lane(queue).tail.count() == 5
     bench.commit()
-    assert (queue.ready.tail.count(), queue.ready.disk_messages) == (0, 5)
+    assert (lane(queue).tail.count(), lane(queue).disk_messages) == (0, 5)
     assert queue.message_count() == 8
 
 
@@ -59,7 +66,7 @@ def test_an_uncommitted_tail_becomes_the_head_when_nothing_is_on_disk() -> None:
     bench = Bench(WINDOW)
     queue = filled(bench)
     assert bodies([taken(queue) for _ in range(8)]) == numbered(8)
-    assert queue.ready.tail.count() == 0
+    assert lane(queue).tail.count() == 0
 
 
 def test_messages_behind_a_page_under_way_stay_behind_it() -> None:
@@ -88,7 +95,7 @@ def test_a_page_may_hold_what_was_committed_and_not_reported_yet() -> None:
     taken(queue)
     taken(queue)
     assert [len(page) for page in bench.read_pages()] == [2]
-    assert (queue.ready.disk_messages, queue.ready.tail.count()) == (0, 1)
+    assert (lane(queue).disk_messages, lane(queue).tail.count()) == (0, 1)
     bench.broker.batch_committed()
     assert queue.message_count() == 3
     assert bodies(bench.drain(queue)) == [*numbered(2, 2), b"new"]
@@ -133,9 +140,9 @@ def test_a_stale_page_does_not_count_as_the_one_asked_for_after_the_purge() -> N
     for _ in range(3):
         taken(queue)
     queue.get()
-    assert queue.ready.page_asked
+    assert lane(queue).page_asked
     bench.broker.page_loaded(stale, [])
-    assert queue.ready.page_asked
+    assert lane(queue).page_asked
     assert bodies(bench.drain(queue)) == numbered(5, 3)
 
 
@@ -144,7 +151,7 @@ def test_a_requeued_message_goes_before_those_on_disk() -> None:
     queue = filled(bench)
     bench.commit()
     entries = [taken(queue) for _ in range(3)]
-    queue.requeue(entries[1])
+    queue.requeue(entries[1], NACKED)
     entry = taken(queue)
     assert (entry.message.body, entry.redelivered) == (numbered(3)[1], True)
 
@@ -154,7 +161,7 @@ def test_a_requeued_message_goes_between_its_neighbours() -> None:
     queue = filled(bench, 4)
     entries = [taken(queue) for _ in range(3)]
     for index in (2, 0):
-        queue.requeue(entries[index])
+        queue.requeue(entries[index], NACKED)
     assert bodies(bench.drain(queue)) == [numbered(4)[index] for index in (0, 2, 3)]
 
 
@@ -233,7 +240,7 @@ def test_after_a_clean_restart_what_was_never_delivered_is_not_flagged() -> None
     entries = [taken(queue) for _ in range(3)]
     queue.settle(entries[1])
     for index in (0, 2):
-        queue.requeue(entries[index])
+        queue.requeue(entries[index], NACKED)
     again = bench.reopened(clean=True)
     restored = again.vhost.queues["q"]
     assert isinstance(restored, ClassicQueue)
@@ -247,8 +254,8 @@ def test_memory_is_counted_to_the_last_octet() -> None:
     entries = bench.drain(queue)
     assert bench.shard.window_bytes == 0
     for entry in entries[:5]:
-        queue.requeue(entry)
-    assert bench.shard.window_bytes == queue.ready.memory_bytes > 0
+        queue.requeue(entry, NACKED)
+    assert bench.shard.window_bytes == lane(queue).memory_bytes > 0
     queue.dispose()
     assert bench.shard.window_bytes == 0
 

@@ -99,3 +99,8 @@ def test_removal_does_not_skip_whose_turn_it_is() -> None:
     assert turns(ring, 1) == "0"
     ring.remove(consumers[0])
     assert turns(ring, 3) == "121"
+
+
+def test_nobody_is_the_active_one_where_all_are() -> None:
+    ring, _, _ = ring_of(0, 0)
+    assert ring.active() is None

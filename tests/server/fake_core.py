@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from amqpd.auth.users import Users
 from amqpd.broker.batch import Definition
+from amqpd.broker.broker import Broker
+from amqpd.server.administration import VhostTable
 
 
 class FakeVhost(NamedTuple):
@@ -47,12 +49,15 @@ class FakeLive:
 
 
 class FakeCore:
-    """``defined`` is what reached the journal, ``commits`` how often it was committed."""
+    """``defined`` is what reached the journal, ``commits`` how often it was committed.
 
-    def __init__(self, live: FakeLive | None = None) -> None:
+    ``broker``: a real one, where a dictionary of vhosts is not enough.
+    """
+
+    def __init__(self, live: FakeLive | None = None, broker: Broker | None = None) -> None:
         self.defined: list[Definition] = []
         self.commits = 0
-        self.broker = FakeVhosts("/", "orders")
+        self.broker: VhostTable = broker if broker is not None else FakeVhosts("/", "orders")
         self.users = Users(self.defined.append)
         self.live = live
 

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from amqpd.auth import passwords
+from amqpd.broker.broker import Broker
+from amqpd.broker.policies import make_policy
 from amqpd.server.administration import COMMANDS, execute
 from amqpd.server.control import CommandRefused
+from amqpd.server.core import make_registry
 from tests.server.fake_core import FakeCore, FakeLive
 
 SHA256 = passwords.SHA256
@@ -204,19 +207,55 @@ CHANGES: dict[str, dict[str, Any]] = {
     "users limit": {"name": "alice", "limit": "max-channels", "value": 1},
     "users import-hash": {"name": "alice", "password_hash": HASH, "hashing_algorithm": SHA256},
     "vhosts limit": {"name": "/", "limit": "max-queues", "value": 1},
+    "definitions import": {"sections": {"users": [{"name": "new", "tags": []}]}},
     "permissions set": {"user": "alice", "vhost": "/", "configure": "", "write": "", "read": ""},
     "topic-permissions set": {"user": "alice", "vhost": "/", "exchange": "e", "write": "", "read": ""},
+    "vhosts default-queue-type": {"vhost": "/", "type": "quorum"},
+    "policies set": {"vhost": "/", "name": "p", "pattern": "a", "definition": {"expires": 1}},
+    "policies clear": {"vhost": "/", "name": "old"},
+    "parameters set": {"name": "g", "value": 1},
+    "parameters clear": {"name": "old"},
 }
+# Commands that need more of the broker than its vhosts.
+WHOLE = ("definitions", "policies", "parameters", "vhosts default")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_that_define_something_are_marked_as_changes(core: FakeCore, command: str) -> None:
     """Offline, only what is marked is committed."""
+    broker = Broker(make_registry(), 1, 0)
+    if command.startswith(WHOLE):
+        core = FakeCore(broker=broker)
+        policy = make_policy("old", "a", {"max-length": 1}, 0, "queues", False)
+        broker.create_vhost("/").put_policy(policy, False)
+        broker.put_global_parameter("old", "1")
+        broker.journal.definitions = []
     if command in CHANGES:
         do(core, command, **CHANGES[command])
-        assert core.defined
+        assert core.defined or broker.journal.definitions
     elif not COMMANDS[command].changes:
         with pytest.raises(CommandRefused) if command == "connections close" else nullcontext():
             do(core, command)
         assert not core.defined
+        assert not broker.journal.definitions
     assert COMMANDS[command].changes == (command in CHANGES or command.split()[1:] in (["add"], ["delete"]))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"sections": []},
+        {"sections": {"queues": {}}},
+        {"sections": {"nope": []}},
+        {"sections": {}, "version": 3},
+    ],
+)
+def test_import_of_what_is_no_piece_of_definitions_is_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(CommandRefused, match="sections"):
+        execute(FakeCore(broker=Broker(make_registry(), 1, 0)), "definitions import", arguments)
+
+
+def test_definitions_of_a_vhost_that_is_not_there_are_not_exported() -> None:
+    with pytest.raises(CommandRefused, match="vhost 'nope' does not exist"):
+        execute(FakeCore(broker=Broker(make_registry(), 1, 0)), "definitions export", {"vhost": "nope"})

@@ -181,6 +181,21 @@ def test_answer_may_be_long(path: Path) -> None:
     assert len(serve(path, partial(request, path, "list", {}), long)) == 5000
 
 
+def test_answer_that_is_too_long_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "ANSWER_BYTES_MAX", 1000)
+    with pytest.raises(ControlError, match="the answer is longer than 1000 bytes"):
+        serve(path, partial(request, path, "say", {"x": "y" * 1000}))
+
+
+def test_half_a_surrogate_pair_reaches_the_command(path: Path) -> None:
+    """Whoever takes texts decides what to say of one that is none."""
+
+    async def length(command: str, arguments: dict[str, Any]) -> object:
+        return [ord(one) for one in arguments["x"]]
+
+    assert serve(path, partial(request, path, "say", {"x": "a\ud800"}), length) == [97, 0xD800]
+
+
 def test_caller_that_goes_away_does_not_stop_the_server(path: Path) -> None:
     def rude_then_polite() -> Any:
         for data in (b"", b'{"command"', b'{"command": "say", "arguments": {}}\n'):

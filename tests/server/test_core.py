@@ -17,7 +17,7 @@ from amqpd.store.contract import StoreCorrupt
 from amqpd.store.sqlite import SqliteStore
 
 EXCHANGE = {"vhost": "/", "name": "odd", "type": "x-odd", "auto_delete": 0, "internal": 0, "arguments": b""}
-QUEUE = {"id": 77, "vhost": "/", "name": "odd", "auto_delete": 0, "type": "odd", "arguments": b""}
+QUEUE = {"id": 77, "vhost": "/", "name": "odd", "auto_delete": 0, "type": "odd", "arguments": b"", "levels": 1}
 TORN = {**QUEUE, "type": "classic", "arguments": b"\xff"}
 BINDING = {
     "vhost": "/",

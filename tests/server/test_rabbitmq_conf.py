@@ -28,6 +28,7 @@ proxy_protocol = true
 heartbeat = 30
 frame_max=65536
 channel_max = 100
+consumer_timeout = 31622400000
 max_message_size = 1000
 connection_max = infinity
 default_user = app
@@ -65,6 +66,7 @@ def test_keys_with_an_equal_are_taken_over(tmp_path: Path) -> None:
     assert (found.connections.heartbeat, found.connections.frame_max) == (30, 65536)
     assert (found.connections.channel_max, found.connections.max_message_size) == (100, 1000)
     assert found.connections.connection_max == -1
+    assert (found.connections.consumer_timeout, found.connections.consumer_timeout_action) == (31_622_400, "cancel")
     assert (found.auth.default_user, found.auth.default_pass) == ("app", "sec#ret's")
     assert found.auth.default_user_tags == ("monitoring",)
     assert found.auth.default_permissions == (".*", ".*", "^q")
@@ -77,12 +79,27 @@ def test_keys_with_an_equal_are_taken_over(tmp_path: Path) -> None:
 
 
 def test_every_other_key_is_warned_about_and_does_no_harm() -> None:
-    made = translate("management.tcp.port = 15672\ndefault_queue_type = quorum\nlisteners.tcp = some\nheartbeat = 1")
+    made = translate("management.tcp.port = 15672\ndisk_monitor = no\nlisteners.tcp = some\nheartbeat = 1")
     assert made.warnings == [
         f"{name} has no equal in amqpd and is ignored"
-        for name in ("management.tcp.port", "default_queue_type", "listeners.tcp")
+        for name in ("management.tcp.port", "disk_monitor", "listeners.tcp")
     ]
     assert [name for name, *_ in made.given] == ["heartbeat"]
+
+
+@pytest.mark.parametrize("name", ["load_definitions", "definitions.local.path", "management.load_definitions"])
+def test_definitions_to_load_have_three_names(tmp_path: Path, name: str) -> None:
+    text = f"definitions.import_backend = local_filesystem\n{name} = /d.json\ndefinitions.skip_if_unchanged = true"
+    found = load(tmp_path, text).definitions
+    assert (found.load_definitions, found.skip_if_unchanged) == ("/d.json", True)
+
+
+def test_definitions_from_elsewhere_are_warned_about() -> None:
+    made = translate("definitions.import_backend = https")
+    assert made.warnings == [
+        "definitions.import_backend = https has no equal in amqpd, which loads from local_filesystem only"
+    ]
+    assert made.given == []
 
 
 @pytest.mark.parametrize(

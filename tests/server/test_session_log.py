@@ -11,6 +11,20 @@ from amqpd.server.session_log import ConnectionLogs
 from tests.support.linked import Linked, method
 
 
+def test_a_consumer_that_timed_out_leaves_a_line() -> None:
+    linked = Linked(consumer_timeout_ms=1000)
+    lines = io.StringIO()
+    linked.environment.log = ConnectionLogs(Log("warning", "text", lines))
+    client = linked.client()
+    client.call("queue.declare", queue="q")
+    client.call("basic.consume", queue="q", consumer_tag="slow")
+    client.publish("", "q", b"x")
+    linked.advance(1100)
+    (line,) = lines.getvalue().splitlines()
+    assert "Consumer 'slow' cancelled on connection" in line
+    assert "messages of queue 'q' in vhost '/' were not acknowledged within 1000 ms and went back to it" in line
+
+
 @pytest.mark.parametrize(
     "end",
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amqpd.broker.journal import Journal
 from amqpd.broker.message import Address, Entry, Message
-from amqpd.broker.queue import Queue
+from amqpd.broker.queue import Lane, Queue
 from amqpd.broker.shard import Shard
 from amqpd.session.unacked import STALE_MAX, Unacked
 from amqpd.wire.content import header_from_properties
@@ -21,7 +21,7 @@ def in_flight(*tags: int) -> Unacked:
 def add(unacked: Unacked, *tags: int) -> None:
     queue = Queue(Shard(Journal(1, 0)), "/", "q", False, False, None, {})
     for tag in tags:
-        entry = Entry(MESSAGE, queue)
+        entry = Entry(MESSAGE, Lane(queue, 0))
         entry.delivery_tag = tag
         unacked.add(entry)
 
@@ -74,3 +74,13 @@ def test_entries_acked_one_by_one_out_of_order_leave_no_growing_trace() -> None:
         assert unacked.take(tag) is not None
     assert len(unacked.order) <= STALE_MAX + 3
     assert tags(unacked.take_up_to(1)) == [1]
+
+
+def test_up_to_looks_and_take_through_takes_whether_the_tag_is_there_or_not() -> None:
+    unacked = in_flight(1, 2, 3, 5)
+    unacked.take(2)
+    assert tags(unacked.up_to(4)) == [1, 3]
+    assert tags(unacked.up_to(0)) == []
+    assert tags(unacked.take_up_to(4)) is None
+    assert tags(unacked.take_through(4)) == [1, 3]
+    assert tags(unacked.take_up_to(0)) == [5]

@@ -665,7 +665,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def read_pages(self) -> None:
         """The reader reads; the broker hears of it later."""
         for request in self.linked.broker.take_page_requests():
-            page = self.linked.reader.load(int(request.queue.id), request.after, request.limit, request.max_bytes)
+            page = request.read(self.linked.reader)
             self.pages.append((request, page))
 
     @precondition(lambda self: bool(self.pages))

@@ -27,6 +27,7 @@ from amqpd.broker.batch import PAGED
 from amqpd.broker.broker import Broker
 from amqpd.broker.shard import MESSAGE_COST
 from amqpd.queues.classic import ClassicQueue
+from amqpd.queues.ready import FifoReady
 from amqpd.store.contract import StoreReader
 from amqpd.store.memory import MemoryDisk
 
@@ -412,9 +413,10 @@ def counters_equal_lengths(broker: Broker, model: Model) -> None:
         assert queue.unacked_count() == len(expected.in_flight), name
         assert len(queue.consumers()) == len(expected.subscriptions), name
         ready = queue.ready
-        tail = set(ready.tail.entries())
+        assert isinstance(ready, FifoReady)
         assert ready.disk_messages >= ready.disk_durable >= 0
-        held = sum(MESSAGE_COST + entry.message.header.body_size for entry in ready.in_memory() if entry not in tail)
+        in_memory = [*ready.head.entries(), *(entry for _, entry in ready.returned)]
+        held = sum(MESSAGE_COST + entry.message.header.body_size for entry in in_memory)
         assert ready.memory_bytes == held, name
         window += held
     assert broker.shard.window_bytes == window

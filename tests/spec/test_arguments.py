@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 
 from amqpd.spec.arguments import (
+    BOTH,
     FOREIGN_QUEUE_ARGUMENTS,
     MILLISECONDS_MAX,
     QUEUE_ARGUMENTS,
@@ -41,18 +42,32 @@ INTEGER_ARGUMENTS = [row for row in QUEUE_ARGUMENTS.values() if row.kind == "int
 @pytest.mark.parametrize("row", INTEGER_ARGUMENTS, ids=lambda row: row.name)
 def test_integers_within_their_bounds_are_accepted_in_any_width(row: Argument) -> None:
     name, minimum, maximum = row.name, row.minimum, row.maximum
+    queue_type: Typed = ("S", row.types[0].encode())
+
+    def check(kind: str, value: object) -> None:
+        check_queue_arguments({"x-queue-type": queue_type, name: (kind, value)}, "q", "/")
+
     for kind in "bBsuIilL":
-        check_queue_arguments({name: (kind, max(minimum, 1))}, "q", "/")
-    check_queue_arguments({name: ("I", minimum)}, "q", "/")
+        check(kind, max(minimum, 1))
+    check("I", minimum)
     if maximum:
-        check_queue_arguments({name: ("l", maximum)}, "q", "/")
+        check("l", maximum)
         with pytest.raises(PreconditionFailed):
-            check_queue_arguments({name: ("l", maximum + 1)}, "q", "/")
+            check("l", maximum + 1)
     with pytest.raises(PreconditionFailed):
-        check_queue_arguments({name: ("l", minimum - 1)}, "q", "/")
+        check("l", minimum - 1)
     for kind, value in (("S", b"1"), ("t", True), ("d", 1.0), ("T", 1), ("V", None)):
         with pytest.raises(PreconditionFailed, match=f"expected integer, got {TYPE_NAMES[kind]}"):
-            check_queue_arguments({name: (kind, value)}, "q", "/")
+            check(kind, value)
+
+
+def test_arguments_of_another_queue_type_are_refused() -> None:
+    for row in QUEUE_ARGUMENTS.values():
+        for kind in BOTH:
+            if kind not in row.types:
+                with pytest.raises(PreconditionFailed) as raised:
+                    check_queue_arguments({"x-queue-type": ("S", kind.encode()), row.name: ("S", b"x")}, "q", "/")
+                assert raised.value.text == f"invalid arg '{row.name}' {WHERE} of queue type rabbit_{kind}_queue"
 
 
 def test_what_is_wrong_with_a_number() -> None:

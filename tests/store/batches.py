@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from amqpd.broker.batch import PAGED, SHARED, Batch, Definition, MessageRow, Scalar
+from amqpd.broker.batch import EARLY, PAGED, SHARED, Batch, Definition, MessageRow, Scalar
 from amqpd.store.contract import Opened, Store, StoreReader
 
 EVERYTHING = 1 << 40
 
 
-def queue(number: int, name: str = "") -> Definition:
-    columns: dict[str, Scalar] = {"vhost": "/", "auto_delete": 0, "type": "classic", "arguments": b"\x00"}
+def queue(number: int, name: str = "", levels: int = 1) -> Definition:
+    columns: dict[str, Scalar] = {
+        "vhost": "/",
+        "auto_delete": 0,
+        "type": "classic",
+        "arguments": b"\x00",
+        "levels": levels,
+    }
     return Definition("queue", False, {"id": number, "name": name or f"queue-{number}", **columns})
 
 
@@ -79,6 +85,17 @@ def add(batch: Batch, queues: list[int], ids: list[int], size: int = 10, paged: 
         batch.messages += [message(number, size) for number in ids]
         batch.entries += [(queue_id, number, flags) for number in ids for queue_id in queues]
     batch.next_id = max([batch.next_id, *(number + 1 for number in ids)])
+
+
+def add_expiring(
+    batch: Batch, queue_id: int, deadlines: dict[int, int], early: bool = True, paged: bool = False
+) -> None:
+    """Messages of one queue by id, each with its deadline."""
+    flags = (EARLY if early else 0) | (PAGED if paged else 0)
+    rows = [(queue_id, number, flags, deadline) for number, deadline in deadlines.items()]
+    (batch.paged_messages if paged else batch.messages).extend(message(number) for number in deadlines)
+    (batch.paged_expiring if paged else batch.expiring).extend(rows)
+    batch.next_id = max([batch.next_id, *(number + 1 for number in deadlines)])
 
 
 def positions(reader: StoreReader, queue_id: int) -> list[int]:

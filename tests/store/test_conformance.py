@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from amqpd.broker.batch import KINDS, PAGED, SHARED, Definition, QueueSummary, Scalar
+from amqpd.broker.batch import EARLY, KINDS, PAGED, SHARED, Definition, QueueSummary, Scalar
 from amqpd.store.contract import StoreCorrupt, StoreFenced, StoreUnavailable
-from tests.store.batches import EVERYTHING, add, body, drop_queue, message, positions, queue
+from tests.store.batches import EVERYTHING, add, add_expiring, body, drop_queue, message, positions, queue
 from tests.store.conftest import Place
 
 
@@ -73,8 +73,8 @@ def test_a_batch_is_read_back_as_it_was_committed(place: Place) -> None:
     batch.entries = [(1, 2, 0), (1, 3, SHARED)]
     writer.commit(batch)
     assert [tuple(entry) for entry in reader.load(1, 0, 10, EVERYTHING)] == [
-        (2, 0, "", "", b"", b""),
-        (3, SHARED, "amq.topic", "clé.\x00", b"\x00\xff", bytes(range(256))),
+        (2, 0, "", "", b"", b"", 0, 0, 0),
+        (3, SHARED, "amq.topic", "clé.\x00", b"\x00\xff", bytes(range(256)), 0, 0, 0),
     ]
 
 
@@ -496,3 +496,232 @@ def test_an_entry_without_its_message_is_corruption(place: Place) -> None:
     writer.commit(batch)
     with pytest.raises(StoreCorrupt):
         reader.load(1, 0, 10, EVERYTHING)
+
+
+# Deadlines, counts, lanes
+
+
+def test_deadlines_are_read_back_with_the_entries(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1)]
+    add(batch, [1], [2])
+    add_expiring(batch, 1, {3: 500}, early=False)
+    add_expiring(batch, 1, {4: 400})
+    add_expiring(batch, 1, {5: 300}, paged=True)
+    writer.commit(batch)
+    assert [(one.position, one.deadline, one.flags & EARLY) for one in reader.load(1, 0, 10, EVERYTHING)] == [
+        (2, 0, 0),
+        (3, 500, 0),
+        (4, 400, EARLY),
+        (5, 300, EARLY),
+    ]
+
+
+def test_due_entries_come_in_order_of_deadline_with_the_next_one(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1), queue(2)]
+    add_expiring(batch, 1, {3: 900, 4: 200, 5: 300, 7: 1000})
+    add_expiring(batch, 1, {6: 100, 8: 250}, paged=True)
+    add_expiring(batch, 1, {9: 50}, early=False)
+    add_expiring(batch, 2, {10: 10})
+    writer.commit(batch)
+
+    def due(after: int, up_to: int, limit: int = 10, max_bytes: int = EVERYTHING) -> tuple[list[int], int]:
+        found = reader.due(1, after, up_to, limit, max_bytes)
+        return [entry.position for entry in found.entries], found.next_deadline
+
+    assert due(0, 99) == ([], 100)
+    assert due(0, 300) == ([6, 4, 8, 5], 900)
+    assert due(4, 300) == ([6, 8, 5], 1000)
+    assert due(0, 300, limit=2) == ([6, 4], 250)
+    assert due(0, 300, max_bytes=15) == ([6, 4], 250)
+    assert due(0, 5000) == ([6, 4, 8, 5, 3, 7], 0)
+    assert due(10, 5000) == ([], 0)
+    writer.purge(1, 3, 5)
+    assert due(0, 5000) == ([6, 8, 7], 0)
+
+
+def test_settled_entries_are_due_no_more(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1)]
+    add_expiring(batch, 1, {3: 100, 4: 200})
+    writer.commit(batch)
+    writer.settle(1, 3, 3)
+    assert [entry.position for entry in reader.due(1, 0, 1000, 10, EVERYTHING).entries] == [4]
+    (row,) = reader.summary().queues
+    assert row.next_deadline == 200
+
+
+def test_a_summary_tells_the_smallest_deadline_of_the_first_entry_and_the_early_ones(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1), queue(2), queue(3)]
+    add_expiring(batch, 1, {3: 100, 4: 200}, early=False)
+    add(batch, [2], [5])
+    add_expiring(batch, 2, {6: 300}, early=False)
+    add_expiring(batch, 3, {7: 900}, early=False)
+    add_expiring(batch, 3, {8: 400})
+    writer.commit(batch)
+    assert [row.next_deadline for row in reader.summary().queues] == [100, 0, 400]
+    writer.purge(1, 3, 3)
+    assert [row.next_deadline for row in reader.summary().queues] == [200, 0, 400]
+
+
+def test_counts_of_deliveries_are_kept_and_missing_entries_passed_over(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1)]
+    add(batch, [1], [2, 3])
+    add(batch, [1], [4], paged=True)
+    batch.counted = [(1, 2, 1, 1)]
+    writer.commit(batch)
+    batch = writer.new()
+    batch.counted = [(1, 2, 2, 3), (1, 4, 5, 6), (1, 99, 1, 1), (7, 2, 1, 1)]
+    writer.commit(batch)
+    assert [(one.position, one.deliveries, one.acquired) for one in reader.load(1, 0, 10, EVERYTHING)] == [
+        (2, 2, 3),
+        (3, 0, 0),
+        (4, 5, 6),
+    ]
+    place.stop()
+    _, reader, _ = place.start()
+    assert [(one.position, one.deliveries) for one in reader.load(1, 0, 10, EVERYTHING)] == [(2, 2), (3, 0)]
+
+
+def test_every_lane_has_its_summary_and_goes_with_its_queue(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(10, levels=3), queue(20)]
+    batch.messages = [message(number) for number in (30, 31, 32)]
+    batch.entries = [(10, 30, 0), (12, 31, 0), (20, 32, 0)]
+    add(batch, [12], [33], paged=True)
+    batch.depths = [(10, 1, 10), (12, 1, 10), (20, 1, 10)]
+    batch.redelivered = [(12, 31)]
+    writer.commit(batch)
+    assert reader.summary().queues == [
+        QueueSummary(10, 1, 10, 30, 30, 0, 0),
+        QueueSummary(12, 1, 10, 31, 31, 31, 0),
+        QueueSummary(20, 1, 10, 32, 32, 0, 0),
+    ]
+    writer.define(drop_queue(10))
+    assert [row.queue for row in reader.summary().queues] == [20]
+    for lane in (10, 11, 12):
+        assert reader.load(lane, 0, 10, EVERYTHING) == []
+    assert positions(reader, 20) == [32]
+
+
+def test_nothing_of_a_dropped_lane_is_found_by_a_queue_with_its_key(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(10, levels=3)]
+    add(batch, [12], [30])
+    batch.depths = [(12, 1, 10)]
+    batch.redelivered = [(12, 30)]
+    writer.commit(batch)
+    writer.define(drop_queue(10))
+    writer.define(queue(12))
+    assert reader.summary().queues == [QueueSummary(12, 0, 0, 0, 0, 0, 0)]
+
+
+def test_a_queue_that_one_batch_declares_and_drops_takes_all_lanes_along(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(10, levels=3), drop_queue(10), queue(20)]
+    add(batch, [12], [30])
+    add(batch, [20], [31])
+    add(batch, [11], [32], paged=True)
+    writer.commit(batch)
+    assert [positions(reader, lane) for lane in (10, 11, 12, 20)] == [[], [], [], [31]]
+    assert place.stored_messages() == {31}
+
+
+def test_early_entries_that_were_purged_are_due_no_more_while_they_wait_on_disk(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1)]
+    add_expiring(batch, 1, {number: number for number in range(1000, 5000)})
+    add_expiring(batch, 1, {number: number for number in range(5000, 8000)}, paged=True)
+    writer.commit(batch)
+    batch = writer.new()
+    batch.purged = [(1, 1000, 3999), (1, 5000, 7998)]
+    writer.commit(batch)
+    (row,) = reader.summary().queues
+    assert (row.first, row.last, row.next_deadline) == (4000, 4999, 4000)
+    found = reader.due(1, 0, 10_000, 500, EVERYTHING)
+    assert [entry.position for entry in found.entries] == list(range(4000, 4500))
+    assert found.next_deadline == 4500
+    found = reader.due(1, 4998, 10_000, 500, EVERYTHING)
+    assert [entry.position for entry in found.entries] == [4999, 7999]
+    assert found.next_deadline == 0
+
+
+def test_a_message_with_deadlines_in_two_queues_stays_until_both_let_go(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.messages = [message(10)]
+    batch.expiring = [(1, 10, SHARED | EARLY, 500), (2, 10, SHARED, 700)]
+    writer.commit(batch)
+    for queue_id, left in ((1, {10}), (2, set[int]())):
+        batch = writer.new()
+        batch.settled = [(queue_id, 10, 10)]
+        batch.shared = [10]
+        writer.commit(batch)
+        assert place.stored_messages() == left
+    assert reader.due(1, 0, 1000, 10, EVERYTHING) == ([], 0)
+
+
+def test_paged_out_messages_with_deadlines_are_settled_like_others(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    add_expiring(batch, 1, {10: 500, 11: 400}, paged=True)
+    writer.commit(batch)
+    batch = writer.new()
+    batch.settled = [(1, 11, 11)]
+    writer.commit(batch)
+    assert place.stored_messages() == {10}
+    (entry,) = reader.due(1, 0, 1000, 10, EVERYTHING).entries
+    assert (entry.position, entry.deadline, entry.flags, entry.body) == (10, 500, EARLY | PAGED, body(10))
+
+
+def test_a_batch_with_deadlines_and_counts_may_be_committed_twice(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1)]
+    add_expiring(batch, 1, {10: 500})
+    add_expiring(batch, 1, {11: 400}, paged=True)
+    batch.counted = [(1, 10, 1, 2), (1, 11, 3, 4)]
+    writer.commit(batch)
+    writer.store.commit(batch)
+    page = reader.load(1, 0, 10, EVERYTHING)
+    assert [(one.position, one.deadline, one.deliveries, one.acquired) for one in page] == [
+        (10, 500, 1, 2),
+        (11, 400, 3, 4),
+    ]
+
+
+def test_an_entry_counted_and_settled_by_one_batch_is_gone(place: Place) -> None:
+    writer, reader, _ = place.start()
+    writer.publish([1], [10, 11])
+    batch = writer.new()
+    batch.counted = [(1, 10, 1, 1), (1, 11, 1, 1)]
+    batch.settled, batch.released = [(1, 10, 10)], [(10, 10)]
+    writer.commit(batch)
+    assert [(one.position, one.deliveries) for one in reader.load(1, 0, 10, EVERYTHING)] == [(11, 1)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 700])
+def test_any_number_of_entries_expires_and_is_counted(place: Place, count: int) -> None:
+    writer, reader, _ = place.start()
+    ids = range(1000, 1000 + count)
+    batch = writer.new()
+    add_expiring(batch, 1, {number: number * 2 for number in ids}, early=False)
+    batch.counted = [(1, number, number % 7, number % 5) for number in ids]
+    writer.commit(batch)
+    page = reader.load(1, 0, 1000, EVERYTHING)
+    assert [(one.position, one.deadline, one.deliveries, one.acquired) for one in page] == [
+        (number, number * 2, number % 7, number % 5) for number in ids
+    ]
+    assert reader.due(1, 0, 10_000, 10, EVERYTHING) == ([], 0)

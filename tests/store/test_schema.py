@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from amqpd.broker.batch import KINDS
+from amqpd.broker.batch import KINDS, QueueSummary, StoredEntry
 from amqpd.store import schema
 from amqpd.store.contract import StoreCorrupt
 from amqpd.store.sqlite import SqliteStore
 
-# The schema that version 1 gives a new file. It never changes once files with it exist: when a test that
-# compares with it fails because KINDS was changed, a migration is missing.
+# The schema that version 1 gave a new file. It never changes once files with it exist, and neither does what the
+# first migration makes.
 VERSION_1 = Path(__file__).with_name("schema_1.sql")
+# The present one: when a test that compares with it fails because KINDS was changed, a migration is missing.
+PRESENT = Path(__file__).with_name("schema_2.sql")
 
 
 def schema_of(path: Path) -> str:
@@ -47,14 +49,53 @@ def test_a_file_of_version_1_opens_and_has_every_column(tmp_path: Path) -> None:
             assert columns == [*row.key, *row.columns]
 
 
+def test_the_first_migration_makes_what_it_always_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "amqpd.db"
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 1)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.isolation_level = None
+        schema.prepare(connection, path)
+    made = tmp_path / "made.db"
+    make(made, VERSION_1.read_text(encoding="utf-8"))
+    assert schema_of(path) == schema_of(made)
+
+
+def test_messages_of_a_file_of_version_1_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "amqpd.db"
+    make(path, VERSION_1.read_text(encoding="utf-8"))
+    make(
+        path,
+        f"""
+        PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 1;
+        INSERT INTO meta VALUES (1, 'main', 'test', 1, 7, 12, 1);
+        INSERT INTO queue VALUES (5, '/', 'q', 0, 'classic', x'');
+        INSERT INTO message VALUES (11, '', 'q', x'0000', x'6869');
+        INSERT INTO entry VALUES (5, 11, 0);
+        INSERT INTO queue_depth VALUES (5, 1, 2, 0);
+        """,
+    )
+    store = SqliteStore(path)
+    opened = store.open("main", "test")
+    assert (opened.last_batch, opened.next_message_id) == (7, 12)
+    reader = store.reader()
+    assert reader.summary().queues == [QueueSummary(5, 1, 2, 11, 11, 0, 0)]
+    assert reader.load(5, 0, 10, 1000) == [StoredEntry(11, 0, "", "q", b"\0\0", b"hi", 0, 0, 0)]
+    reader.close()
+    store.close(release=True)
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT queue, priority, position, deadline FROM queue_contents").fetchall()
+        assert rows == [("q", 0, 11, None)]
+
+
 def test_a_new_file_has_the_schema_of_the_last_version(tmp_path: Path) -> None:
     path = tmp_path / "amqpd.db"
     store = SqliteStore(path)
     store.open("main", "test")
     store.close(release=True)
-    assert schema.SCHEMA_VERSION == 1
+    assert schema.SCHEMA_VERSION == 2
     made = tmp_path / "made.db"
-    make(made, VERSION_1.read_text(encoding="utf-8"))
+    make(made, PRESENT.read_text(encoding="utf-8"))
     assert schema_of(path) == schema_of(made)
 
 
@@ -65,7 +106,7 @@ def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> 
     store.close(release=True)
     make(path, f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
     before = path.read_bytes()
-    assert refusal(path) == (f"{path} was written by a newer amqpd (schema 2; this program knows schemas up to 1)")
+    assert refusal(path) == (f"{path} was written by a newer amqpd (schema 3; this program knows schemas up to 2)")
     assert path.read_bytes() == before
 
 
@@ -113,13 +154,13 @@ def test_pending_migrations_happen_all_or_none(tmp_path: Path, monkeypatch: pyte
         raise sqlite3.OperationalError("no")
 
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, adds, fails))
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 4)
     before = schema_of(path)
     with pytest.raises(Exception, match="no"):
         SqliteStore(path).open("main", "test")
     assert schema_of(path) == before
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:1], adds))
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:2], adds))
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
     store = SqliteStore(path)
     assert store.open("main", "test").epoch == 2
     store.close(release=True)

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from amqpd.store.contract import StoreCorrupt, StoreFull, StoreUnavailable, StoreUncertain
-from amqpd.store.reader import LOAD, SUMMARY
+from amqpd.store.reader import DUE, LOAD, NEXT_DUE, SUMMARY
 from amqpd.store.schema import PAGE_SIZE
 from amqpd.store.sqlite import COMMIT_SLICE, SqliteStore
-from tests.store.batches import EVERYTHING, Writer, add, body, positions, queue
+from amqpd.store.tables import COUNT, repeated
+from tests.store.batches import EVERYTHING, Writer, add, add_expiring, body, message, positions, queue
 from tests.store.conftest import SqlitePlace
 
 # Processes that a test starts import what the test imports.
@@ -60,8 +61,23 @@ def test_people_can_read_what_is_in_a_queue(sqlite_place: SqlitePlace) -> None:
     writer.purge(1, 10, 3007)
     with closing(sqlite3.connect(sqlite_place.path)) as shell:
         assert shell.execute("SELECT * FROM queue_contents").fetchall() == [
-            ("/", "orders", number, "exchange", f"key-{number}", 10, body(number)) for number in (3008, 3009)
+            ("/", "orders", 0, number, "exchange", f"key-{number}", None, 0, 10, body(number))
+            for number in (3008, 3009)
         ]
+
+
+def test_people_see_priorities_deadlines_and_deliveries(sqlite_place: SqlitePlace) -> None:
+    writer, _, _ = sqlite_place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1, "urgent", levels=3), queue(4, "next")]
+    batch.messages = [message(10), message(12)]
+    batch.entries = [(3, 10, 0), (4, 12, 0)]
+    add_expiring(batch, 2, {11: 1_700_000_000_000})
+    batch.counted = [(3, 10, 2, 5)]
+    writer.commit(batch)
+    with closing(sqlite3.connect(sqlite_place.path)) as shell:
+        rows = shell.execute("SELECT queue, priority, position, deadline, deliveries FROM queue_contents").fetchall()
+    assert rows == [("urgent", 1, 11, 1_700_000_000_000, 0), ("urgent", 2, 10, None, 2), ("next", 0, 12, None, 0)]
 
 
 # Two brokers
@@ -382,6 +398,43 @@ def test_a_page_is_a_range_of_entries_joined_by_message_id(sqlite_place: SqliteP
         "SEARCH e USING PRIMARY KEY (queue=? AND position>? AND position<?)",
         "SEARCH m USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
     ]
+
+
+def plan_of(place: SqlitePlace, statement: str) -> list[str]:
+    return [str(row[3]) for row in place.execute("EXPLAIN QUERY PLAN " + statement.replace("?", "1"))]
+
+
+def test_what_is_due_is_found_by_the_index_and_comes_sorted_from_it(sqlite_place: SqlitePlace) -> None:
+    sqlite_place.start()
+    for statement, seek in ((DUE, "deadline<?"), (NEXT_DUE, "(deadline,position)>(?,?)")):
+        plan = plan_of(sqlite_place, statement)
+        assert plan[0] == f"SEARCH e USING INDEX entry_early (queue=? AND {seek})"
+        assert not [line for line in plan if "TEMP B-TREE" in line]
+
+
+def test_entries_without_a_deadline_are_in_no_index(sqlite_place: SqlitePlace) -> None:
+    writer, _, _ = sqlite_place.start()
+    batch = writer.new()
+    add(batch, [1], list(range(10, 300)))
+    add_expiring(batch, 1, {300: 1000}, early=False)
+    add_expiring(batch, 1, {301: 500})
+    writer.commit(batch)
+    assert sqlite_place.execute("SELECT count(*) FROM entry") == [(292,)]
+    indexed = "SELECT position FROM entry INDEXED BY entry_early WHERE flags & 4"
+    assert sqlite_place.execute(indexed) == [(301,)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 512])
+def test_a_count_is_written_by_seeking_its_entry(sqlite_place: SqlitePlace, count: int) -> None:
+    sqlite_place.start()
+    plan = plan_of(sqlite_place, repeated(*COUNT[:2], count, COUNT[2]))
+    assert plan[-1] == "SEARCH entry USING PRIMARY KEY (queue=? AND position=?)"
+
+
+def test_the_contents_of_one_queue_are_read_without_those_of_others(sqlite_place: SqlitePlace) -> None:
+    sqlite_place.start()
+    plan = plan_of(sqlite_place, "SELECT * FROM queue_contents WHERE queue = 'orders'")
+    assert plan[:2] == ["SCAN queue", "SEARCH entry USING PRIMARY KEY (queue>? AND queue<?)"]
 
 
 def test_a_big_purge_is_spread_over_many_commits(sqlite_place: SqlitePlace) -> None:

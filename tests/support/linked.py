@@ -265,8 +265,7 @@ class Linked:
         """Read the pages the queues ask for; returns how many."""
         requests = self.broker.take_page_requests()
         for request in requests:
-            queue = int(request.queue.id)
-            page = self.reader.load(queue, request.after, request.limit, request.max_bytes)
+            page = request.read(self.reader)
             self.broker.page_loaded(request, page)
             self.turn()
         return len(requests)

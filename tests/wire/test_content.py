@@ -15,11 +15,14 @@ from amqpd.wire.content import (
     ContentHeader,
     header_from_properties,
     property_offset,
+    spans,
+    with_encoded_headers,
     with_headers,
     with_reply_to,
+    without_expiration,
 )
-from amqpd.wire.table import Field, Table, TableError, decode_table, encode_table, longstr
-from tests.wire.strategies import same_table, tables
+from amqpd.wire.table import Field, Table, TableError, decode_table, encode_field, encode_table, longstr
+from tests.wire.strategies import fields, same_table, tables
 
 TABLE: Table = {"a": Field("l", 1), "raw": Field("S", b"\xff\xfe"), "far": Field("T", 1 << 60)}
 
@@ -230,3 +233,41 @@ def test_what_pamqp_writes_is_read(properties: dict[str, object]) -> None:
     assert changed.properties.reply_to == "elsewhere"
     for name in set(properties) - {"reply_to"}:
         assert getattr(changed.properties, name) == getattr(basic, name), name
+
+
+def test_expiration_alone_is_taken_out() -> None:
+    for flags in ALL_FLAGS:
+        header = ContentHeader(payload(flags))
+        new = without_expiration(header)
+        assert new.payload == payload(flags & ~constants.FLAG_EXPIRATION)
+        assert new.expiration is None
+        if not flags & constants.FLAG_EXPIRATION:
+            assert new is header
+
+
+@given(tables)
+def test_an_encoded_table_takes_the_place_of_the_old_one(table: Table) -> None:
+    encoded = encode_table(table)
+    for flags in (0, constants.FLAG_HEADERS, 0xFFFC):
+        header = ContentHeader(payload(flags))
+        assert with_encoded_headers(header, encoded).headers == encoded
+        assert with_encoded_headers(header, encoded).payload == with_headers(header, table).payload or not table
+
+
+@given(tables)
+def test_spans_of_a_table_are_its_fields(table: Table) -> None:
+    encoded = encode_table(table)
+    found = spans(encoded, 0, True)
+    assert b"".join([encoded[span.start : span.end] for span in found]) == encoded
+    assert [span.name.decode("utf-8", "surrogateescape") for span in found] == list(table)
+    for span, (name, field) in zip(found, table.items(), strict=True):
+        assert encode_table({name: field}) == encoded[span.start : span.end]
+        assert encode_field(field) == encoded[span.value : span.end]
+
+
+@given(st.lists(fields, max_size=6))
+def test_spans_of_an_array_are_its_items(items: list[Field]) -> None:
+    encoded = encode_field(Field("A", items))
+    found = spans(encoded, 5, False)
+    assert [encoded[span.start : span.end] for span in found] == [encode_field(item) for item in items]
+    assert all(span.start == span.value and span.name == b"" for span in found)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amqpd.auth.patterns import PATTERN_LENGTH_MAX, compile_pattern, matches
+from amqpd.spec.patterns import PATTERN_LENGTH_MAX, compile_pattern, matches
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Permission patterns: PCRE as RabbitMQ's users write it, compiled by Python's ``re`` and cached.
+"""Patterns of permissions and policies: PCRE as RabbitMQ's users write it, compiled by Python's ``re`` and cached.
 
 A pattern is searched for, not anchored: ``p`` matches ``pq`` (seen on RabbitMQ 3.10). Most patterns mean the
 same in both dialects. What Python would silently read as something else (``[[:alpha:]]``, ``\\Z``, ``[[a]``)

@@ -1,0 +1,65 @@
+"""A message with a short TTL behind one with a long TTL: it expires when its time comes, wherever it stands."""
+
+from typing import Any
+
+import pika
+
+from interop.blocking import connect, drain, ready_count, scratch
+from interop.broker import Broker
+from interop.command import main
+from interop.transcript import Json
+from interop.watching import Inbox, get_soon
+
+QUEUE, DEAD = "interop.exact", "interop.exact_dead"
+DLX = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD}
+
+
+def publish(channel: Any, body: str, ms: int) -> None:
+    channel.basic_publish("", QUEUE, body.encode(), pika.BasicProperties(expiration=str(ms)))
+
+
+def in_the_middle(channel: Any) -> Json:
+    """Long and short ones by turns; then the short ones must be gone and the long ones in order."""
+    for number in range(4):
+        publish(channel, f"long {number}", 60000)
+        publish(channel, f"short {number}", 700 - 200 * number)
+    channel.connection.sleep(1.2)
+    ready = ready_count(channel, QUEUE)
+    return {"ready": ready, "dead": drain(channel, DEAD), "left": drain(channel, QUEUE)}
+
+
+def behind_an_unacked_one(url: str, channel: Any) -> Json:
+    """At the head of the ready messages every broker expires it in time."""
+    channel.queue_purge(DEAD)
+    with connect(url) as connection:
+        inbox = Inbox(connection, QUEUE, prefetch=1)
+        publish(channel, "held", 60000)
+        inbox.wait_for(1)
+        publish(channel, "short", 100)
+        dead = get_soon(channel, DEAD)[2]
+        inbox.ack("held")
+        return {"dead": dead, "delivered": list(inbox.bodies)}
+
+
+def run(broker: Broker) -> Json:
+    with scratch(broker.url, queues=[QUEUE, DEAD]), connect(broker.url) as connection:
+        channel = connection.channel()
+        channel.queue_declare(DEAD)
+        channel.queue_declare(QUEUE, arguments=DLX)
+        return {
+            "in the middle": in_the_middle(channel),
+            "behind an unacked one": behind_an_unacked_one(broker.url, channel),
+        }
+
+
+EXPECTED: Json = {
+    "in the middle": {
+        "ready": 4,
+        "dead": ["short 3", "short 2", "short 1", "short 0"],
+        "left": ["long 0", "long 1", "long 2", "long 3"],
+    },
+    "behind an unacked one": {"dead": "short", "delivered": ["held"]},
+}
+
+if __name__ == "__main__":
+    main(run, EXPECTED)
