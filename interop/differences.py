@@ -54,6 +54,8 @@ INTENDED: dict[str, list[Difference]] = {
     "exact_expiry": [
         Difference("in the middle/ready", (8,), _HEAD_ONLY),
         Difference("in the middle/dead", ([],), _HEAD_ONLY),
+        Difference("behind a higher priority/ready", (3,), _HEAD_ONLY),
+        Difference("behind a higher priority/dead", ([],), _HEAD_ONLY),
     ],
     "dead_letter_headers": [
         Difference("types/headers/CC", (MISSING,), _CC_KEPT),

@@ -57,3 +57,13 @@ def test_rabbitmq_answers_the_same(name: str, broker: Broker, rabbitmq: Broker, 
 
 def test_intended_differences_name_programs_that_exist() -> None:
     assert INTENDED.keys() <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(INTENDED))
+def test_intended_differences_name_places_that_exist(name: str) -> None:
+    """A place that no transcript has any more explains nothing."""
+    for difference in INTENDED[name]:
+        place = program(name).EXPECTED
+        for key in difference.path.split("/"):
+            place = place[int(key)] if isinstance(place, list) else place[key]
+        assert place not in difference.answers

@@ -10,7 +10,7 @@ from interop.command import main
 from interop.transcript import Json
 from interop.watching import Inbox, get_soon
 
-QUEUE, DEAD = "interop.exact", "interop.exact_dead"
+QUEUE, LEVELS, DEAD = "interop.exact", "interop.exact_levels", "interop.exact_dead"
 DLX = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD}
 
 
@@ -41,14 +41,26 @@ def behind_an_unacked_one(url: str, channel: Any) -> Json:
         return {"dead": dead, "delivered": list(inbox.bodies)}
 
 
+def behind_a_higher_priority(channel: Any) -> Json:
+    """The same in a priority queue, where a message of a higher level stands before it."""
+    for priority, ms in ((3, 60000), (1, 100), (0, 60000)):
+        properties = pika.BasicProperties(priority=priority, expiration=str(ms))
+        channel.basic_publish("", LEVELS, f"of {priority}".encode(), properties)
+    channel.connection.sleep(0.6)
+    ready = ready_count(channel, LEVELS)
+    return {"ready": ready, "dead": drain(channel, DEAD), "left": drain(channel, LEVELS)}
+
+
 def run(broker: Broker) -> Json:
-    with scratch(broker.url, queues=[QUEUE, DEAD]), connect(broker.url) as connection:
+    with scratch(broker.url, queues=[QUEUE, LEVELS, DEAD]), connect(broker.url) as connection:
         channel = connection.channel()
         channel.queue_declare(DEAD)
         channel.queue_declare(QUEUE, arguments=DLX)
+        channel.queue_declare(LEVELS, arguments=DLX | {"x-max-priority": 3})
         return {
             "in the middle": in_the_middle(channel),
             "behind an unacked one": behind_an_unacked_one(broker.url, channel),
+            "behind a higher priority": behind_a_higher_priority(channel),
         }
 
 
@@ -59,6 +71,7 @@ EXPECTED: Json = {
         "left": ["long 0", "long 1", "long 2", "long 3"],
     },
     "behind an unacked one": {"dead": "short", "delivered": ["held"]},
+    "behind a higher priority": {"ready": 2, "dead": ["of 1"], "left": ["of 3", "of 0"]},
 }
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from interop.blocking import connect, ready_count, refusal, scratch
 from interop.broker import Broker
 from interop.command import main
 from interop.transcript import Json
+from interop.watching import wait_ready
 
 QUEUE = "interop.get"
 
@@ -71,6 +72,7 @@ def requeue_positions(connection: pika.BlockingConnection) -> Json:
 def returned_by_close(connection: pika.BlockingConnection) -> Json:
     channel, other = connection.channel(), connection.channel()
     fill(channel)
+    wait_ready(channel, QUEUE, 5)  # Nothing orders one channel's gets behind another's publishes.
     for _ in range(3):
         other.basic_get(QUEUE)
     other.close()
