@@ -172,10 +172,9 @@ def fail(line: str, status: int) -> NoReturn:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point of the command; ``arguments`` without the program's name."""
-    from amqpd.server import cli_commands, policy_commands
+    from amqpd.server import cli_commands
 
     cli_commands.add_to(amqpd)
-    policy_commands.add_to(amqpd)
     try:
         status = amqpd.main(arguments, prog_name="amqpd", standalone_mode=False)
     except ConfigurationError as error:

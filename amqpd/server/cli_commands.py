@@ -385,6 +385,9 @@ def connections_close(name: str | None, user: str | None, vhost: str | None, rea
 
 def add_to(group: click.Group) -> None:
     """Put the commands into the main group."""
+    from amqpd.server import policy_commands  # it uses what is above
+
+    policy_commands.add_to(group)
     for command in (users, vhosts, permissions, topic_permissions, connections, status):
         group.add_command(command)
     definitions_commands.add_to(group)
