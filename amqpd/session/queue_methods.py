@@ -55,6 +55,8 @@ def queue_declare(channel: Channel, arguments: ArgumentReader) -> None:
             queue = _declare(channel, name, durable, exclusive, auto_delete, table)
         queue.redeclared()
         name = channel.last_queue = queue.name
+        if queue.dirty:
+            queue.pump()  # what came just before, and is over a limit or past its time, must not be counted
         messages, consumers = queue.message_count(), len(queue.consumers())
     if not no_wait:
         channel.send(MethodWriter(QUEUE_DECLARE_OK).shortstr(name).long(messages).long(consumers))

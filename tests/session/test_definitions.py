@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.linked import Linked
+from tests.support.linked import Linked, method, publication
 
 
 def test_declare_ok_of_a_durable_queue_waits_for_its_commit() -> None:
@@ -45,3 +45,14 @@ def test_a_full_journal_pauses_the_publisher_and_not_the_consumer() -> None:
     assert consumer.connection.wants_read()
     linked.commit()
     assert publisher.connection.wants_read()
+
+
+def test_a_declare_right_behind_publishes_counts_what_the_queue_keeps() -> None:
+    linked = Linked()
+    client = linked.client()
+    for name, arguments in (("short", {"x-max-length": 1}), ("brief", {"x-message-ttl": 0})):
+        client.call("queue.declare", queue=name, arguments=arguments)
+        published = b"".join(publication("", name, b"%d" % number) for number in range(3))
+        client.feed(published + method("queue.declare", 1, queue=name, passive=True))
+        kept = 1 if name == "short" else 0
+        assert client.expect("queue.declare-ok").values["message_count"] == kept
