@@ -1,0 +1,98 @@
+"""Celery: broadcast control and events: ping, inspect, rate limits, revoke, queues added and cancelled, shutdown."""
+
+import threading
+from typing import Any
+
+from interop.broker import Broker
+from interop.celery_app import working
+from interop.command import main
+from interop.transcript import Json
+
+QUEUE = "interop.celery.control"
+EXTRA = "interop.celery.extra"
+WAIT = 20
+WORKERS = ["w1@interop"]  # asked by name, an answer is not waited for longer than it takes
+
+
+def run(broker: Broker) -> Json:
+    settings = {"broker_url": broker.url, "task_default_queue": QUEUE, "worker_send_task_events": True}
+    seen: dict[str, Any] = {}
+    with working({**settings, "task_send_sent_event": True}) as (app, worker):
+        events = Events(app)
+        seen["ping"] = app.control.ping(WORKERS, timeout=2)
+        inspect = app.control.inspect(WORKERS, timeout=5)
+        seen["queues"] = [one["name"] for one in inspect.active_queues()["w1@interop"]]
+        seen["tasks"] = [name for name in inspect.registered()["w1@interop"] if not name.startswith("celery.")]
+        seen["prefetch"] = inspect.stats()["w1@interop"]["prefetch_count"]
+        seen["rate limit"] = app.control.rate_limit("add", "100/s", reply=True, timeout=5, destination=WORKERS)
+        seen["revoked"] = _revoke(app)
+        seen["added queue"] = app.control.add_consumer(EXTRA, reply=True, timeout=5, destination=WORKERS)
+        seen["result through it"] = app.send_task("add", (2, 3), queue=EXTRA).get(WAIT)
+        seen["cancelled queue"] = app.control.cancel_consumer(EXTRA, reply=True, timeout=5, destination=WORKERS)
+        seen["events"] = events.of(app.send_task("add", (1, 1)))
+        events.stop()
+        app.control.shutdown()
+        seen["exit status after shutdown"] = worker.process.wait(WAIT)
+    return seen
+
+
+def _revoke(app: Any) -> str:
+    result = app.send_task("add", (1, 1), countdown=2)
+    app.control.revoke(result.id, reply=True, timeout=5, destination=WORKERS)
+    error = result.get(WAIT, propagate=False)
+    return f"{result.state}: {error}"
+
+
+class Events:
+    """Collects the events of tasks in a thread."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._changed = threading.Condition()
+        self._kinds: dict[str, list[str]] = {}
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._capture, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(WAIT)
+
+    def _capture(self) -> None:
+        with self._app.connection_for_read() as connection:
+            receiver = self._app.events.Receiver(connection, handlers={"*": self._on_event})
+            receiver.on_consume_ready = lambda *_, **__: self._ready.set()
+            self._receiver = receiver
+            receiver.capture(limit=None, timeout=None, wakeup=False)
+
+    def _on_event(self, event: dict[str, Any]) -> None:
+        with self._changed:
+            self._kinds.setdefault(event.get("uuid", ""), []).append(event["type"])
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        self._receiver.should_stop = True
+        self._thread.join(WAIT)
+        assert not self._thread.is_alive()
+
+    def of(self, result: Any) -> list[str]:
+        """Kinds of events of a task once it is done."""
+        result.get(WAIT)
+        with self._changed:
+            assert self._changed.wait_for(lambda: "task-succeeded" in self._kinds.get(result.id, []), WAIT)
+            return sorted(self._kinds[result.id])
+
+
+EXPECTED: Json = {
+    "ping": [{"w1@interop": {"ok": "pong"}}],
+    "queues": ["interop.celery.control"],
+    "tasks": ["add", "fail", "insist", "note", "once_lost", "stubborn", "total"],
+    "prefetch": 2,
+    "rate limit": [{"w1@interop": {"ok": "new rate limit set successfully"}}],
+    "revoked": "REVOKED: revoked",
+    "added queue": [{"w1@interop": {"ok": "add consumer interop.celery.extra"}}],
+    "result through it": 5,
+    "cancelled queue": [{"w1@interop": {"ok": "no longer consuming from interop.celery.extra"}}],
+    "events": ["task-received", "task-sent", "task-started", "task-succeeded"],
+    "exit status after shutdown": 0,
+}
+
+if __name__ == "__main__":
+    main(run, EXPECTED)

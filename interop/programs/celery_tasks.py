@@ -1,0 +1,72 @@
+"""Celery: tasks with rpc:// results, groups, chains, retries, ETA, priorities, errors."""
+
+from typing import Any
+
+from celery import chain, group
+
+from interop.broker import Broker
+from interop.celery_app import WorkerProcess, make_app, working
+from interop.command import main
+from interop.transcript import Json
+
+WAIT = 20
+
+
+def run(broker: Broker) -> Json:
+    settings = {"broker_url": broker.url, "max_priority": 10, "task_default_queue": "interop.celery.tasks"}
+    seen: dict[str, Any] = {"priorities": _priorities(settings)}
+    with working(settings) as (app, _):
+        task = app.signature
+        seen["results"] = [app.send_task("add", (n, n)).get(WAIT) for n in range(3)]
+        seen["group"] = group(task("add", (n, 1)) for n in range(5)).apply_async().get(WAIT)
+        seen["chain"] = chain(task("add", (1, 2)), task("add", (3,)), task("add", (4,))).apply_async().get(WAIT)
+        seen["error"] = _error(app.send_task("fail", ("on purpose",)))
+        seen["autoretry"] = app.send_task("stubborn", (2,)).get(WAIT)
+        seen["retries used up"] = _error(app.send_task("insist"))
+        later, now = app.send_task("note", ("later",), countdown=1), app.send_task("note", ("now",))
+        seen["countdown"] = [now.get(WAIT)[-1:], later.get(WAIT)[-2:]]
+        seen["late acknowledgement"] = app.send_task("once_lost", ("x",)).get(WAIT)
+        expired = app.send_task("add", (1, 1), countdown=1, expires=0.2)
+        seen["expired"] = _error(expired)
+        with app.connection_for_read() as connection:
+            queue = connection.channel().queue_declare("interop.celery.tasks", passive=True)
+            seen["left in the queue"] = queue.message_count
+    return seen
+
+
+def _priorities(settings: dict[str, Any]) -> list[str]:
+    """The order in which a worker that comes late does what was sent."""
+    app = make_app(settings)
+    for priority in (0, 5, 9, 5, 0, 9):
+        app.send_task("note", (f"priority {priority}",), priority=priority, ignore_result=True)
+    last = app.send_task("note", ("last",), priority=0)
+    worker = WorkerProcess(settings, "late", ())
+    try:
+        noted: list[str] = last.get(WAIT + 10)
+    finally:
+        app.close()
+        assert worker.stop() == 0
+    return noted
+
+
+def _error(result: Any) -> str:
+    error = result.get(WAIT, propagate=False)
+    return f"{result.state}: {type(error).__name__}: {error}"
+
+
+EXPECTED: Json = {
+    "priorities": ["priority 9", "priority 9", "priority 5", "priority 5", "priority 0", "priority 0", "last"],
+    "results": [0, 2, 4],
+    "group": [1, 2, 3, 4, 5],
+    "chain": 10,
+    "error": "FAILURE: ValueError: on purpose",
+    "autoretry": 3,
+    "retries used up": "FAILURE: RuntimeError: in vain",
+    "countdown": [["now"], ["now", "later"]],
+    "late acknowledgement": 1,
+    "expired": "REVOKED: TaskRevokedError: expired",
+    "left in the queue": 0,
+}
+
+if __name__ == "__main__":
+    main(run, EXPECTED)
