@@ -10,7 +10,7 @@ from bench.harness.results import Results
 CROWD_LOADS = ("persistent", "transient", "paced")
 PERSISTENT_RATIO_MIN = 5.0
 TRANSIENT_RATIO_MIN = 6.0
-FEATURE_LOADS = ("ttl", "expiring", "priority", "maxlength", "dropping")
+FEATURE_LOADS = ("ttl", "priority", "maxlength", "dropping")
 FEATURE_RATIO_MIN = 5.0
 PACED_P99_MS_MAX = 15.0
 PACED_MEAN_MS_MAX = 5.0
