@@ -107,11 +107,10 @@ class Deadlines:
         if self.taken:
             self._keep({place: note for place, note in self.taken.items() if place > position})
 
-    def forget_disk(self, page_asked: bool) -> None:
-        """Nothing is only on disk any more; a page that is under way may still hold what was taken."""
+    def forget_disk(self) -> None:
+        """Nothing is only on disk any more."""
         self.on_disk = 0
-        if not page_asked:
-            self._keep({})
+        self._keep({})
 
     def _keep(self, taken: dict[int, tuple[int, int]]) -> None:
         self.taken = taken

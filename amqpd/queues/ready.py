@@ -234,8 +234,13 @@ class FifoReady(ReadyList):
         if request.next_deadline == 0 or request.next_deadline > request.due_up_to:
             deadlines.confirm(held)
         if not self.disk_messages:
-            deadlines.forget_disk(self.page_asked)
+            self._disk_empty()
         return found
+
+    def _disk_empty(self) -> None:
+        """The range on disk is used up; what reads under way may still bring lies in it, and is passed over."""
+        self.disk_after = self.disk_last
+        self.deadlines.forget_disk()
 
     def _remove(self, entry: Entry) -> None:
         """Take an entry out of ``head``, ``returned`` or ``tail``, wherever it is in it."""
@@ -293,7 +298,7 @@ class FifoReady(ReadyList):
                 self.deadlines.unwatch(entry)
                 self.deadlines.to_disk(entry.deadline)
         if not self.disk_messages:
-            self.deadlines.forget_disk(self.page_asked)
+            self._disk_empty()
         if self.disk_messages and self.memory_bytes < self.shard.page_low:
             self.want_page()
         if tail.count():
@@ -342,7 +347,7 @@ class FifoReady(ReadyList):
         if page:
             self.disk_after = max(self.disk_after, min(page[-1].position, self.disk_last))
         if not self.disk_messages:
-            deadlines.forget_disk(False)
+            self._disk_empty()
         elif deadlines.taken:
             deadlines.passed(self.disk_after)
             if page and not self.head.count():

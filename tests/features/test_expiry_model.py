@@ -306,3 +306,17 @@ ExpiryMachine.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestExpiry = ExpiryMachine.TestCase
+
+
+def test_a_due_read_under_way_when_the_disk_is_used_up_counts_nothing_twice() -> None:
+    machine = ExpiryMachine()
+    machine.declare(ttl=-1, durable=True, dead_letters=False, consume=False)
+    machine.publish(persistent=False, ttl=-1)
+    machine.policy(ttl=12)
+    machine.publish(persistent=True, ttl=-1)
+    machine.backlog(persistent=True, ttls=[*[-1] * 8, 1], written=False)
+    machine.restart(clean=True)
+    machine.get()
+    machine.at_rest()
+    machine.step(milliseconds=13)
+    machine.at_rest()

@@ -82,10 +82,10 @@ def test_what_pages_have_passed_is_forgotten() -> None:
     assert (list(deadlines.taken), deadlines.taken_bytes) == ([3], 10)
 
 
-def test_a_page_under_way_may_still_hold_what_was_taken() -> None:
+def test_what_was_taken_is_forgotten_with_the_disk() -> None:
     deadlines = Deadlines()
     deadlines.take(1, 10)
-    deadlines.forget_disk(True)
-    assert list(deadlines.taken) == [1]
-    deadlines.forget_disk(False)
+    deadlines.to_disk(5)
+    deadlines.forget_disk()
     assert not deadlines.taken
+    assert deadlines.on_disk == deadlines.taken_bytes == 0
