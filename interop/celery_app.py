@@ -1,6 +1,7 @@
 """A Celery application as its users write one, with settings from outside so that worker and client agree.
 
-``make_app`` is for the client; the worker imports ``app``, made from the JSON in ``INTEROP_CELERY``.
+``make_app`` is for the client; the worker imports ``app``, made from the JSON in ``INTEROP_CELERY``. The worker has
+one process or thread (``-c 1``) and a prefetch of 1, however many cores there are.
 """
 
 import json
@@ -16,16 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu import Queue, pools
+
+from interop.blocking import scratch
 
 SETTINGS = "INTEROP_CELERY"
 READY_SECONDS = 30.0
 LOG_CHARACTERS = 4000
+DELAYS = [f"celery_delayed_{level}" for level in range(28)]  # a queue and an exchange each: kombu fixes the names
 
 DEFAULTS: dict[str, Any] = {
     "broker_connection_retry_on_startup": True,
     "worker_hijack_root_logger": False,
     "worker_prefetch_multiplier": 1,
+    "control_exchange": "interop.celery",
+    "event_exchange": "interop.celeryev",
     "task_default_queue": "interop.celery",
     "broker_transport_options": {"confirm_publish": True},
     "result_backend": "rpc://",
@@ -48,7 +54,6 @@ def make_app(settings: dict[str, Any]) -> Celery:
 
 def add_tasks(made: Celery) -> None:
     done: list[str] = []
-    tries: dict[str, int] = {}
 
     def add(x: int, y: int) -> int:
         return x + y
@@ -73,11 +78,17 @@ def add_tasks(made: Celery) -> None:
     def insist(self: Any) -> None:
         raise self.retry(countdown=0.1, exc=RuntimeError("in vain"))
 
-    def once_lost(name: str) -> int:
-        tries[name] = tries.get(name, 0) + 1
-        return tries[name]
+    def perish(self: Any) -> str:
+        """Kills its process when it is delivered for the first time."""
+        if not self.request.delivery_info["redelivered"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return "done when redelivered"
 
-    retrying = {"bind": True, "autoretry_for": (KeyError,), "retry_backoff": False, "default_retry_delay": 0.2}
+    def perish_acknowledged(self: Any) -> str:
+        return perish(self)
+
+    # Native delayed delivery counts whole seconds.
+    retrying = {"bind": True, "autoretry_for": (KeyError,), "retry_backoff": False, "default_retry_delay": 1}
     options: dict[Callable[..., Any], dict[str, Any]] = {
         add: {},
         total: {},
@@ -85,7 +96,8 @@ def add_tasks(made: Celery) -> None:
         note: {},
         stubborn: retrying,
         insist: {"bind": True, "max_retries": 2},
-        once_lost: {"acks_late": True, "reject_on_worker_lost": True},
+        perish: {"bind": True, "acks_late": True, "reject_on_worker_lost": True},
+        perish_acknowledged: {"bind": True},
     }
     for function, more in options.items():
         made.task(shared=False, name=function.__name__, **more)(function)
@@ -98,7 +110,7 @@ class WorkerProcess:
         self._file = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open as long as the worker lives)
         command = [sys.executable, "-m", "celery", "-A", "interop.celery_app", "worker", "-n", f"{name}@interop"]
         self.process = subprocess.Popen(
-            [*command, "--pool", "solo", "--loglevel", "warning", *options],
+            [*command, "-c", "1", "--pool", "solo", "--loglevel", "warning", *options],
             env={**os.environ, SETTINGS: json.dumps(settings)},
             cwd=Path(__file__).parents[1],
             stdout=self._file,
@@ -128,6 +140,19 @@ class WorkerProcess:
         finally:
             assert "CRITICAL" not in self.log(), self.log()
             self._file.close()
+
+
+@contextmanager
+def clean(url: str, *names: str) -> Iterator[None]:
+    """Delete, before the block and after it, these queues with their exchanges and the exchanges of ``DEFAULTS``."""
+    control, events = DEFAULTS["control_exchange"], DEFAULTS["event_exchange"]
+    shared = [f"{control}.pidbox", f"reply.{control}.pidbox", events]
+    with scratch(url, queues=names, exchanges=[*names, *shared]):
+        try:
+            yield
+        finally:
+            # kombu keeps connections for later apps, with a note of what it has declared on them.
+            pools.reset()
 
 
 @contextmanager

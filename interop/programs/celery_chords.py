@@ -6,7 +6,7 @@ from typing import Any
 from celery import chord, group
 
 from interop.broker import Broker
-from interop.celery_app import make_app, working
+from interop.celery_app import clean, make_app, working
 from interop.command import main
 from interop.transcript import Json
 
@@ -14,7 +14,11 @@ QUEUE = "interop.celery.chords"
 
 
 def run(broker: Broker) -> Json:
-    settings: dict[str, Any] = {"broker_url": broker.url, "task_default_queue": QUEUE}
+    with clean(broker.url, QUEUE):
+        return _seen({"broker_url": broker.url, "task_default_queue": QUEUE})
+
+
+def _seen(settings: dict[str, Any]) -> Json:
     seen: dict[str, Any] = {}
     app = make_app(settings)
     try:

@@ -1,10 +1,11 @@
 """Celery: broadcast control and events: ping, inspect, rate limits, revoke, queues added and cancelled, shutdown."""
 
 import threading
+import time
 from typing import Any
 
 from interop.broker import Broker
-from interop.celery_app import working
+from interop.celery_app import clean, working
 from interop.command import main
 from interop.transcript import Json
 
@@ -15,15 +16,22 @@ WORKERS = ["w1@interop"]  # asked by name, an answer is not waited for longer th
 
 
 def run(broker: Broker) -> Json:
-    settings = {"broker_url": broker.url, "task_default_queue": QUEUE, "worker_send_task_events": True}
+    eventful = {"worker_send_task_events": True, "task_send_sent_event": True}
+    with clean(broker.url, QUEUE, EXTRA):
+        return _seen({"broker_url": broker.url, "task_default_queue": QUEUE, **eventful})
+
+
+def _seen(settings: dict[str, Any]) -> Json:
     seen: dict[str, Any] = {}
-    with working({**settings, "task_send_sent_event": True}) as (app, worker):
+    with working(settings) as (app, worker):
         events = Events(app)
         seen["ping"] = app.control.ping(WORKERS, timeout=2)
         inspect = app.control.inspect(WORKERS, timeout=5)
         seen["queues"] = [one["name"] for one in inspect.active_queues()["w1@interop"]]
         seen["tasks"] = [name for name in inspect.registered()["w1@interop"] if not name.startswith("celery.")]
         seen["prefetch"] = inspect.stats()["w1@interop"]["prefetch_count"]
+        app.send_task("note", ("never",), countdown=1000, ignore_result=True)
+        seen["prefetch with a task that waits"] = _prefetch_with_scheduled(inspect)
         seen["rate limit"] = app.control.rate_limit("add", "100/s", reply=True, timeout=5, destination=WORKERS)
         seen["revoked"] = _revoke(app)
         seen["added queue"] = app.control.add_consumer(EXTRA, reply=True, timeout=5, destination=WORKERS)
@@ -33,7 +41,18 @@ def run(broker: Broker) -> Json:
         events.stop()
         app.control.shutdown()
         seen["exit status after shutdown"] = worker.process.wait(WAIT)
+        with app.connection_for_read() as connection:
+            seen["given back"] = connection.channel().queue_declare(QUEUE, passive=True).message_count
     return seen
+
+
+def _prefetch_with_scheduled(inspect: Any) -> int:
+    """The worker's limit once it holds a task with a countdown."""
+    deadline = time.monotonic() + WAIT
+    while not inspect.scheduled()["w1@interop"]:
+        assert time.monotonic() < deadline, "the worker never took the task with a countdown"
+    count: int = inspect.stats()["w1@interop"]["prefetch_count"]
+    return count
 
 
 def _revoke(app: Any) -> str:
@@ -83,8 +102,9 @@ class Events:
 EXPECTED: Json = {
     "ping": [{"w1@interop": {"ok": "pong"}}],
     "queues": ["interop.celery.control"],
-    "tasks": ["add", "fail", "insist", "note", "once_lost", "stubborn", "total"],
-    "prefetch": 2,
+    "tasks": ["add", "fail", "insist", "note", "perish", "perish_acknowledged", "stubborn", "total"],
+    "prefetch": 1,
+    "prefetch with a task that waits": 2,
     "rate limit": [{"w1@interop": {"ok": "new rate limit set successfully"}}],
     "revoked": "REVOKED: revoked",
     "added queue": [{"w1@interop": {"ok": "add consumer interop.celery.extra"}}],
@@ -92,6 +112,7 @@ EXPECTED: Json = {
     "cancelled queue": [{"w1@interop": {"ok": "no longer consuming from interop.celery.extra"}}],
     "events": ["task-received", "task-sent", "task-started", "task-succeeded"],
     "exit status after shutdown": 0,
+    "given back": 1,
 }
 
 if __name__ == "__main__":
