@@ -128,6 +128,11 @@ class WorkerProcess:
             assert self.process.poll() is None, f"the worker ended:\n{self.log()}"
             assert time.monotonic() < deadline, f"the worker is not ready:\n{self.log()}"
 
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._file.close()
+
     def stop(self) -> int:
         """Stop it in order and return its exit status."""
         if self.process.poll() is None:
@@ -164,7 +169,7 @@ def working(settings: dict[str, Any], name: str = "w1", *options: str) -> Iterat
         worker.await_ready(app)
         yield app, worker
     except BaseException:
-        worker.process.kill()
+        worker.kill()
         raise
     finally:
         app.close()

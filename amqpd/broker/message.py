@@ -88,3 +88,7 @@ class Entry:
     def size(self) -> i64:
         """Octets of body."""
         return self.message.header.body_size
+
+    def __lt__(self, other: Entry) -> bool:
+        """For heaps by position: the slot of one that is gone comes before the same one that was put back."""
+        return self.gone and not other.gone

@@ -111,6 +111,10 @@ class KeptLetters(Queue):
         same.position, same.batch, same.deadline, same.early = entry.position, entry.batch, entry.deadline, entry.early
         same.deliveries, same.acquired = entry.deliveries, entry.acquired
         same.redelivered = True
+        journal = self.shard.journal
+        if same.batch == journal.number:
+            # The open batch must hear of it when this one is settled before it is written.
+            journal.inserted[journal.inserted.index(entry)] = same
         source.ready.put_back(same)
         source.mark_dirty()
 

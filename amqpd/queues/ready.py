@@ -110,7 +110,7 @@ class FifoReady(ReadyList):
 
     def pop(self) -> Entry | None:
         head = self.head
-        if self.returned and (not head.count() or self.returned[0][0] < head.first().position):
+        if self.returned and self._returned_first():
             entry = heappop(self.returned)[1]
         elif head.count():
             entry = head.pop()
@@ -126,7 +126,7 @@ class FifoReady(ReadyList):
         return entry
 
     def available(self) -> bool:
-        if self.head.count() or self.returned:
+        if self.head.count() or (self.returned and self._returned_first()):
             return True
         if self.disk_messages:
             self.want_page()
@@ -134,7 +134,23 @@ class FifoReady(ReadyList):
         return self.tail.count() > self.tail_holes
 
     def loading(self) -> bool:
-        return self.disk_messages > 0 and not self.head.count() and not self.returned
+        if not self.disk_messages or self.head.count():
+            return False
+        return not (self.returned and self._returned_first())
+
+    def _returned_first(self) -> bool:
+        """Whether the next entry is one of ``returned``, of which there are some.
+
+        One that left the list from the disk or the tail (a dead letter nobody took) may be younger than what is there.
+        """
+        if self.head.count():
+            return self.returned[0][0] < self.head.first().position
+        if self.disk_messages:
+            return self.returned[0][0] <= self.disk_after
+        if self.tail.count() > self.tail_holes:
+            self._adopt_tail()
+            return self.returned[0][0] < self.head.first().position
+        return True
 
     def put_back(self, entry: Entry) -> None:
         heappush(self.returned, (int(entry.position), entry))

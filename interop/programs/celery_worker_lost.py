@@ -33,8 +33,11 @@ def _worker_lost(settings: dict[str, Any]) -> Json:
     app = make_app(settings)
     try:
         first = WorkerProcess(settings, "first", ())
-        result = app.send_task("perish")
-        killed = first.process.wait(WAIT) == -signal.SIGKILL
+        try:
+            result = app.send_task("perish")
+            killed = first.process.wait(WAIT) == -signal.SIGKILL
+        finally:
+            first.kill()
         second = WorkerProcess(settings, "second", ())
         try:
             return {"killed": killed, "late": result.get(WAIT)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hypothesis import HealthCheck, settings
@@ -12,25 +13,38 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from amqpd.broker.batch import Batch, StoredEntry
 from amqpd.broker.broker import Broker
 from amqpd.broker.letters import EXPIRED, Letter, LetterHandler
-from amqpd.broker.message import NOT_STORED, Entry
+from amqpd.broker.message import NOT_STORED, Entry, Message
 from amqpd.broker.queue import NACKED
 from amqpd.broker.shard import PageRequest
 from amqpd.queues.classic import ClassicQueue
-from amqpd.queues.ready import FifoReady
-from tests.queues.building import Bench, FakeChannel, consumer, expiring, message
+from amqpd.wire.content import header_from_properties
+from amqpd.wire.table import Field
+from tests.queues.building import Bench, FakeChannel, consumer, message
+from tests.sim.contents import lanes
 
 WINDOW = 1500  # three messages
 NEVER = 1 << 60
+HIGHEST = 2  # level of the priority queue
+LEVELS = st.sampled_from((0, 0, 1, HIGHEST))
 TTLS = st.one_of(st.just(-1), st.integers(0, 40))
 
 
 @dataclass
 class Known:
-    """A message the queue should hold. ``deadline`` is NEVER where it has none."""
+    """A message the queue should hold. ``deadline`` is NEVER where it has none; ``level`` 0 in a plain queue."""
 
     body: bytes
     deadline: int
+    level: int
     in_flight: bool = False
+
+
+def with_properties(body: bytes, ttl: int, level: int, persistent: bool) -> Message:
+    """A message with a priority, and an expiration unless ``ttl`` is -1."""
+    made = message(body)
+    mode, text = b"\x02" if persistent else b"\x01", str(ttl).encode()
+    flags, expiration = (b"\x19\x00", bytes([len(text)]) + text) if ttl >= 0 else (b"\x18\x00", b"")
+    return Message(made.address, header_from_properties(flags + mode + bytes([level]) + expiration, len(body)), body)
 
 
 class Collector(LetterHandler):
@@ -65,9 +79,11 @@ class ExpiryMachine(RuleBasedStateMachine):
         durable=st.booleans(),
         dead_letters=st.booleans(),
         consume=st.booleans(),
+        priorities=st.booleans(),
     )
-    def declare(self, ttl: int, durable: bool, dead_letters: bool, consume: bool) -> None:
-        queue = self.bench.queue(durable=durable)
+    def declare(self, ttl: int, durable: bool, dead_letters: bool, consume: bool, priorities: bool = False) -> None:
+        self.priorities = priorities
+        queue = self.make(durable)
         self.ttl = ttl
         if ttl >= 0:
             queue.settings["message-ttl"] = ttl
@@ -75,6 +91,12 @@ class ExpiryMachine(RuleBasedStateMachine):
         self.consume = consume
         self.configure(queue)
         self.bench.commit()
+
+    def make(self, durable: bool) -> ClassicQueue:
+        arguments = {"x-max-priority": Field("I", HIGHEST)} if self.priorities else {}
+        queue = self.bench.vhost.declare_queue("q", "classic", durable, False, None, arguments)
+        assert isinstance(queue, ClassicQueue)
+        return queue
 
     def configure(self, queue: ClassicQueue) -> None:
         """What a restart, a policy and the first declare do."""
@@ -114,28 +136,35 @@ class ExpiryMachine(RuleBasedStateMachine):
         assert not one.in_flight
         assert one.body == entry.message.body
         assert one.deadline >= self.now, "an expired message was delivered"
-        ahead = [at for at, other in self.known.items() if at < entry.position and not other.in_flight]
+        place = (-one.level, entry.position)
+        ahead = [at for at, other in self.known.items() if (-other.level, at) < place and not other.in_flight]
         assert all(self.known[at].deadline <= self.now for at in ahead), "one ahead of it was passed over"
         one.in_flight = True
         self.flight.append(entry)
 
-    @rule(ttl=TTLS, persistent=st.booleans())
-    def publish(self, ttl: int, persistent: bool) -> None:
+    @rule(ttl=TTLS, level=LEVELS, persistent=st.booleans())
+    def publish(self, ttl: int, persistent: bool, level: int = 0) -> None:
         self.number += 1
         body = b"%04d" % self.number + b"." * 100
-        made = message(body, persistent) if ttl < 0 else expiring(str(ttl).encode(), body, persistent)
+        made = with_properties(body, ttl, level, persistent)
+        level = level if self.priorities else 0
         limits = [limit for limit in (self.ttl, ttl) if limit >= 0]
         deadline = self.now + min(limits) if limits else NEVER
         self.queue.publish(made)
-        self.published[int(made.id)] = Known(body, deadline)
-        self.known[int(made.id)] = Known(body, deadline)
+        self.published[int(made.id)] = Known(body, deadline, level)
+        self.known[int(made.id)] = Known(body, deadline, level)
         self.turn()
 
-    @rule(ttls=st.lists(TTLS, min_size=4, max_size=12), persistent=st.booleans(), written=st.booleans())
-    def backlog(self, ttls: list[int], persistent: bool, written: bool) -> None:
+    @rule(
+        ttls=st.lists(TTLS, min_size=4, max_size=12),
+        levels=st.lists(LEVELS, min_size=1, max_size=5),
+        persistent=st.booleans(),
+        written=st.booleans(),
+    )
+    def backlog(self, ttls: list[int], persistent: bool, written: bool, levels: Sequence[int] = (0,)) -> None:
         """More than the window holds."""
-        for ttl in ttls:
-            self.publish(ttl, persistent)
+        for number, ttl in enumerate(ttls):
+            self.publish(ttl, persistent, levels[number % len(levels)])
         if written:
             self.seal()
         if written and self.batch is not None:
@@ -241,12 +270,11 @@ class ExpiryMachine(RuleBasedStateMachine):
         assert self.queue.ready_bytes() == sum(len(one.body) for one in ready)
         assert self.queue.unacked_count() == len(self.flight)
         self.known = {at: one for at, one in self.known.items() if one.in_flight or one.deadline > self.now}
-        lane = self.queue.ready
-        assert isinstance(lane, FifoReady)
-        assert lane.memory_bytes == self.bench.shard.window_bytes
+        used = lanes(self.queue)
+        assert sum(lane.memory_bytes for lane in used) == self.bench.shard.window_bytes
         soonest = min([one.deadline for one in ready], default=NEVER)
         timer = self.bench.broker.next_deadline()
-        assert soonest == NEVER or 0 < timer <= soonest or lane.disk_messages
+        assert soonest == NEVER or 0 < timer <= soonest or any(lane.disk_messages for lane in used)
 
     @rule(clean=st.booleans())
     def restart(self, clean: bool) -> None:
@@ -262,14 +290,14 @@ class ExpiryMachine(RuleBasedStateMachine):
         stored = {position for _, position in self.bench.disk.durable.flags}
         # Ids that were not on disk are given to others now.
         self.published = {at: one for at, one in self.published.items() if at in stored}
-        self.known = {at: Known(one.body, one.deadline) for at, one in self.published.items()}
+        self.known = {at: Known(one.body, one.deadline, one.level) for at, one in self.published.items()}
         if durable:
             found = self.bench.vhost.queues["q"]
             assert isinstance(found, ClassicQueue)
             self.configure(found)
         else:
             assert not self.known
-            self.configure(self.bench.queue(durable=False))
+            self.configure(self.make(durable=False))
 
     def teardown(self) -> None:
         if not hasattr(self, "queue"):
@@ -295,7 +323,8 @@ class ExpiryMachine(RuleBasedStateMachine):
         shelves = (self.bench.disk.durable, self.bench.disk.paged)
         assert [dict(shelf.flags) for shelf in shelves] == [{}, {}]
         assert [list(shelf.messages) for shelf in shelves] == [[], []]
-        assert self.bench.disk.depths.get(int(self.queue.id), (0, 0)) == (0, 0)
+        for lane in self.queue.lanes():
+            assert self.bench.disk.depths.get(int(lane.id), (0, 0)) == (0, 0)
 
 
 ExpiryMachine.TestCase.settings = settings(

@@ -272,3 +272,18 @@ def test_the_window_stays_small_however_long_the_queue() -> None:
         most = max(most, int(bench.shard.window_bytes))
         bench.read_pages()
     assert most < 5 * WINDOW
+
+
+def test_one_that_comes_back_from_the_disk_waits_for_what_is_older_there() -> None:
+    bench = Bench(WINDOW)
+    queue = filled(bench, 12)
+    bench.commit()
+    ready = lane(queue)
+    last = bench.store.reader().load(int(queue.id), 0, 100, 1 << 20)[-1]
+    late = ready._restored(last)
+    ready._off_disk(late)
+    ready.ready_bytes -= late.size()
+    ready.deadlines.take(late.position, late.size())
+    ready.put_back(late)
+    queue.mark_dirty()
+    assert bodies(bench.drain(queue)) == numbered(12)

@@ -217,3 +217,51 @@ def test_a_long_chain_of_auto_delete_exchanges_goes_with_its_queue() -> None:
             client.call("queue.bind", exchange="x0", queue="q")
     client.call("queue.delete", queue="q")
     assert not [name for name in linked.broker.vhosts["/"].exchanges if name.startswith("x")]
+
+
+def test_a_letter_that_cannot_be_kept_returns_beside_the_slot_it_left() -> None:
+    """Returned messages expire behind one that does not, and there is no room to keep their letters."""
+    linked = Linked()
+    linked.broker.shard.kept_max = 1
+    client = linked.client()
+    full = {"x-max-length": 0, "x-overflow": "reject-publish"}
+    client.call("queue.declare", queue="full", durable=True, arguments=full)
+    keeping = {
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "full",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+    client.call("queue.declare", queue="keeping", durable=True, arguments=keeping)
+    client.publish("", "keeping", b"stays", PERSISTENT)
+    for _ in range(6):
+        client.publish("", "keeping", b"expires", {**PERSISTENT, "expiration": "40"})
+    linked.commit()
+    client.call("basic.consume", queue="keeping", consumer_tag="c")
+    assert len(client.bodies()) == 7
+    client.call("basic.cancel", consumer_tag="c")
+    client.send("basic.nack", delivery_tag=7, multiple=True, requeue=True)
+    linked.advance(50)
+    linked.settle()
+    assert client.call("queue.declare", queue="keeping", passive=True)["message_count"] == 6
+
+
+def test_a_letter_that_could_not_be_kept_is_settled_in_the_batch_that_brought_it() -> None:
+    disk = MemoryDisk()
+    linked = Linked(MemoryStore(disk))
+    linked.broker.shard.kept_max = 0
+    client = linked.client()
+    keeping = {
+        "x-dead-letter-exchange": "nowhere",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+    client.call("queue.declare", queue="keeping", durable=True, arguments=keeping)
+    client.call("basic.consume", queue="keeping", consumer_tag="c")
+    client.publish("", "keeping", b"body", PERSISTENT)
+    client.send("basic.reject", delivery_tag=1, requeue=False)
+    assert client.bodies() == [b"body", b"body"]
+    client.send("basic.ack", delivery_tag=2)
+    client.publish("", "keeping", b"another", PERSISTENT)
+    linked.commit()
+    assert [row[4] for row in disk.durable.messages.values()] == [b"another"]
