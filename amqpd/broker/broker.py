@@ -30,6 +30,8 @@ from amqpd.wire.table import decode_table
 
 # Dead letters published in one turn, before queues and sockets get theirs.
 LETTERS_PER_TURN: Final = 2_000
+# They fill at most this part of the open batch: what publishers wait for is not behind a large batch of dead letters.
+LETTERS_SHARE: Final = 16
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -121,7 +123,7 @@ class Broker:
     def _post_letters(self) -> None:
         shard = self.shard
         handler = self.registry.letter_handler
-        if handler is None or self.journal.full():
+        if handler is None or not self._room_for_letters():
             return
         crowded = shard.crowded()
         letters = shard.letters
@@ -131,10 +133,14 @@ class Broker:
         if crowded:
             self._release_throttled()
 
+    def _room_for_letters(self) -> bool:
+        journal = self.journal
+        return journal.open_bytes <= journal.open_bytes_max // LETTERS_SHARE
+
     def busy(self) -> bool:
         """The last turn left work for another one."""
         shard = self.shard
-        return len(shard.dirty) > 0 or (len(shard.letters) > 0 and not self.journal.full())
+        return len(shard.dirty) > 0 or (len(shard.letters) > 0 and self._room_for_letters())
 
     def tick(self, now: int) -> None:
         """Deadlines up to ``now`` passed."""
@@ -158,7 +164,11 @@ class Broker:
             if journal.waiting or journal.inserted:
                 self._nothing_to_write()
             return None
-        return journal.seal()
+        was_full = journal.full()
+        batch = journal.seal()
+        if was_full:
+            self._release_throttled()
+        return batch
 
     def _nothing_to_write(self) -> None:
         """All of the open batch was settled before it was written: who waits for it is told all the same."""
@@ -303,7 +313,7 @@ class Broker:
                 shown = ", ".join([f"{name} {value!r}" for name, value in definition.values.items()])
                 raise ValueError(f"{definition.kind} ({shown}): {error}") from error
         for vhost in self.vhosts.values():
-            vhost.apply_policies()
+            vhost.apply_policies(vhost.policies.every())
         # Restoring is no change.
         journal.definitions = []
         for vhost in self.vhosts.values():

@@ -49,7 +49,8 @@ class Journal:
         self.purged: list[tuple[int, int, int]] = []
         self.redelivered: list[tuple[int, int]] = []
         self.depth_changed: list[Lane] = []
-        self.counted: list[Entry] = []
+        # By lane and position. One that comes back again and again is written once.
+        self.counted: dict[tuple[int, int], Entry] = {}
         # Ports that wait for the open batch and for the sealed one.
         self.waiting: list[CommitPort] = []
         self.waiting_sealed: list[CommitPort] = []
@@ -99,7 +100,7 @@ class Journal:
     def count(self, entry: Entry) -> None:
         """How often the entry was delivered has changed: write it, where the entry is stored at all."""
         if entry.batch != NOT_STORED:
-            self.counted.append(entry)
+            self.counted[int(entry.lane.id), int(entry.position)] = entry
 
     def define(self, definition: Definition) -> None:
         """Put or drop a definition with the open batch."""
@@ -150,7 +151,7 @@ class Journal:
         self.purged = []
         self.redelivered = []
         self.depth_changed = []
-        self.counted = []
+        self.counted = {}
         self.waiting = []
         self.paging = []
 
@@ -210,11 +211,9 @@ class Journal:
             self.depth_touched(lane)
 
     def _seal_counted(self, batch: Batch) -> None:
-        for entry in self.counted:
+        for (lane, position), entry in self.counted.items():
             if entry.batch != ANNIHILATED and not entry.queue.deleted:
-                batch.counted.append(
-                    (int(entry.lane.id), int(entry.position), int(entry.deliveries), int(entry.acquired))
-                )
+                batch.counted.append((lane, position, int(entry.deliveries), int(entry.acquired)))
 
     def _seal_settled(self, batch: Batch) -> None:
         """Settled entries as ranges: of positions for each lane, and of message ids nobody else holds."""

@@ -4,7 +4,9 @@
    policies as well; of equal ones the first by name (RabbitMQ leaves that open). They are never put together.
 2. What an argument, a policy and an operator policy say of one setting comes together by the ``merge`` of its row in
    amqpd/spec/arguments.py. A policy that changes is in force at once; what is in a queue keeps its deadline.
-3. Keys of RabbitMQ that mean nothing here (mirroring, federation, streams) are accepted and have no effect, so that
+3. A policy with a key that queues of a type cannot have is not for them at all, whatever else it says, and another one
+   may be (RabbitMQ; its ``ha-mode`` kept many a policy from quorum queues). ``KEYS_OF_OTHERS`` has these keys.
+4. Keys of RabbitMQ that mean nothing here (mirroring, federation, streams) are accepted and have no effect, so that
    definitions can be brought along.
 """
 
@@ -20,6 +22,7 @@ from amqpd.broker.exchange import Exchange
 from amqpd.broker.queue import Queue
 from amqpd.spec.arguments import (
     ALTERNATE_EXCHANGE,
+    CLASSIC,
     FIRST,
     INT,
     LIMIT,
@@ -42,7 +45,7 @@ QUORUM_DELIVERY_LIMIT: Final = 20  # RabbitMQ 4.0
 PRIORITY_MAX: Final = (1 << 63) - 1
 
 KEYS: Final[dict[str, Argument]] = {row.key: row for row in QUEUE_ARGUMENTS.values() if row.policy}
-OPERATOR_KEYS: Final = frozenset(key for key, row in KEYS.items() if row.operator)
+OPERATOR_KEYS: Final = frozenset([*(key for key, row in KEYS.items() if row.operator), "target-group-size"])
 WITHOUT_EFFECT: Final = frozenset(
     (
         "consumer-disconnected-timeout",
@@ -63,6 +66,24 @@ WITHOUT_EFFECT: Final = frozenset(
         "target-group-size",
     )
 )
+_STREAM_KEYS: Final = frozenset(
+    ("initial-cluster-size", "max-age", "stream-filter-size-bytes", "stream-max-segment-size-bytes")
+)
+KEYS_OF_OTHERS: Final[dict[str, frozenset[str]]] = {
+    CLASSIC: _STREAM_KEYS,
+    QUORUM: _STREAM_KEYS
+    | {
+        "ha-mode",
+        "ha-params",
+        "ha-promote-on-failure",
+        "ha-promote-on-shutdown",
+        "ha-sync-batch-size",
+        "ha-sync-mode",
+        "queue-master-locator",
+        "queue-mode",
+    },
+}
+NO_KEYS: Final[frozenset[str]] = frozenset()
 
 
 class Policy(NamedTuple):
@@ -74,9 +95,12 @@ class Policy(NamedTuple):
     priority: int
     apply_to: str
 
-    def applies(self, name: str, kinds: tuple[str, ...]) -> bool:
-        """Whether it is for an object of one of these ``APPLY_TO`` kinds and this name."""
-        return self.apply_to in kinds and compiled(self.pattern).search(name) is not None
+    def applies(self, name: str, kinds: tuple[str, ...], foreign: frozenset[str]) -> bool:
+        """Whether it is for an object of this name and one of these ``APPLY_TO`` kinds; not with a ``foreign`` key."""
+        return self.apply_to in kinds and self.matches(name) and foreign.isdisjoint(self.definition)
+
+    def matches(self, name: str) -> bool:
+        return compiled(self.pattern).search(name) is not None
 
 
 class Applied(NamedTuple):
@@ -174,17 +198,20 @@ class Policies:
     def of(self, operator: bool) -> dict[str, Policy]:
         return self.operator_policies if operator else self.policies
 
+    def every(self) -> list[Policy]:
+        return [*self.policies.values(), *self.operator_policies.values()]
+
     def for_queue(self, name: str, kind: str) -> Applied:
-        kinds = ("queues", "all", f"{kind}_queues")
-        return Applied(_best(self.policies, name, kinds), _best(self.operator_policies, name, kinds))
+        kinds, foreign = ("queues", "all", f"{kind}_queues"), KEYS_OF_OTHERS.get(kind, NO_KEYS)
+        return Applied(_best(self.policies, name, kinds, foreign), _best(self.operator_policies, name, kinds, foreign))
 
     def for_exchange(self, name: str) -> Applied:
         """Operator policies have no settings for exchanges."""
-        return Applied(_best(self.policies, name, ("exchanges", "all")), None)
+        return Applied(_best(self.policies, name, ("exchanges", "all"), NO_KEYS), None)
 
 
-def _best(policies: Mapping[str, Policy], name: str, kinds: tuple[str, ...]) -> Policy | None:
-    matching = [policy for policy in policies.values() if policy.applies(name, kinds)]
+def _best(policies: Mapping[str, Policy], name: str, kinds: tuple[str, ...], foreign: frozenset[str]) -> Policy | None:
+    matching = [policy for policy in policies.values() if policy.applies(name, kinds, foreign)]
     return min(matching, key=lambda policy: (-policy.priority, policy.name), default=None)
 
 
@@ -238,6 +265,10 @@ def exchange_alternate(exchange: Exchange, applied: Applied) -> str | None:
         return field.value.decode("utf-8", "replace")
     named = applied.policy.definition.get(ALTERNATE_EXCHANGE) if applied.policy is not None else None
     return named if isinstance(named, str) else None
+
+
+def any_matches(policies: Iterable[Policy], name: str) -> bool:
+    return any(policy.matches(name) for policy in policies)
 
 
 def apply_to_queue(policies: Policies, queue: Queue) -> bool:

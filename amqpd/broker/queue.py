@@ -224,6 +224,10 @@ class Queue(Destination):
         """Messages in flight."""
         raise NotImplementedError
 
+    def apart(self) -> i64:
+        """Messages that are not ready now and would be after a restart, each in its old place."""
+        return self.unacked_count()
+
     def purge(self) -> int:
         """Drop all ready messages; returns how many."""
         raise NotImplementedError

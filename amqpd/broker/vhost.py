@@ -19,6 +19,7 @@ from amqpd.broker.policies import (
     POLICY,
     Policies,
     Policy,
+    any_matches,
     apply_to_exchange,
     apply_to_queue,
     definition_of,
@@ -232,25 +233,29 @@ class VHost:
 
     def put_policy(self, policy: Policy, operator: bool) -> None:
         """Set a policy, or replace the one of that name; it is in force at once."""
-        self.policies.of(operator)[policy.name] = policy
+        policies = self.policies.of(operator)
+        changed = [policies[policy.name], policy] if policy.name in policies else [policy]
+        policies[policy.name] = policy
         definition = definition_of(self.name, policy, operator)
         self._define(definition.kind, definition.values)
-        self.apply_policies()
+        self.apply_policies(changed)
 
     def drop_policy(self, name: str, operator: bool) -> None:
         """Raises ValueError when there is none of that name."""
-        if self.policies.of(operator).pop(name, None) is None:
+        policy = self.policies.of(operator).pop(name, None)
+        if policy is None:
             raise ValueError(f"{'operator ' if operator else ''}policy '{name}' does not exist in vhost '{self.name}'")
         self._drop(OPERATOR_POLICY if operator else POLICY, {"vhost": self.name, "name": name})
-        self.apply_policies()
+        self.apply_policies([policy])
 
-    def apply_policies(self) -> None:
-        """The policies changed: what is in force for each queue and exchange may have."""
+    def apply_policies(self, changed: list[Policy]) -> None:
+        """``changed`` came, went or say something else: what is in force for what they match may have changed, too."""
         for queue in self.queues.values():
-            if apply_to_queue(self.policies, queue):
+            if any_matches(changed, queue.name) and apply_to_queue(self.policies, queue):
                 queue.reconfigure(self.registry.queue_features)
         for exchange in self.exchanges.values():
-            apply_to_exchange(self.policies, exchange)
+            if any_matches(changed, exchange.name):
+                apply_to_exchange(self.policies, exchange)
         self.revision.value += 1
 
     def put_parameter(self, component: str, name: str, value: str) -> None:

@@ -326,6 +326,9 @@ class ClassicQueue(Queue):
     def unacked_count(self) -> int:
         return int(self.in_flight)
 
+    def apart(self) -> i64:
+        return self.in_flight + self.kept
+
     def loading(self) -> bool:
         return self.held or self.ready.loading()
 
@@ -346,6 +349,8 @@ class ClassicQueue(Queue):
 
     def dispose(self) -> None:
         self.deleted = True
+        if self.loading():
+            self.shard.loaded.append(self)  # a basic.get that waits must hear that there is no queue any more
         self._detach_all()
         if self.ready.paged() and not self.durable:
             # No definition is dropped with it: what it paged out, wherever that is now, goes here.

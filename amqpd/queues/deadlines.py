@@ -20,7 +20,7 @@ from mypy_extensions import i64
 from amqpd.broker.message import Entry
 
 NEVER: Final = (1 << 62) - 1
-# Items of the heap that left the list, before it is made anew.
+# Items of the heap that left the list, before it is made anew; and entries in ``taken`` that nobody asked about.
 STALE_MAX: Final = 1000
 
 
@@ -31,6 +31,7 @@ class Deadlines:
     ``on_disk``: the smallest deadline of early entries that are only on disk, or a smaller one; 0 is none.
     ``asked``: a read of the store's index is under way; ``reads``: how many were asked for.
     ``taken``: by position, the number of reads asked for before it was taken, and its octets.
+    ``lasting``: how many of them there were when some were forgotten last.
     """
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class Deadlines:
         self.reads: i64 = 0
         self.taken: dict[int, tuple[int, int]] = {}
         self.taken_bytes: i64 = 0
+        self.lasting: i64 = 0
 
     def enters(self, entry: Entry, empty: bool) -> None:
         """An entry with a deadline is put behind all others; ``empty``: there are none, on disk neither."""
@@ -97,6 +99,10 @@ class Deadlines:
         self.taken[int(position)] = (int(self.reads), int(size))
         self.taken_bytes += size
 
+    def many_taken(self) -> bool:
+        """Most of them may be deleted in the store: a read should be asked for, though nothing else is due."""
+        return len(self.taken) > 2 * self.lasting + STALE_MAX
+
     def confirm(self, held: dict[int, bool]) -> None:
         """A read showed everything that is due: of what was taken before it, the store has just ``held`` still."""
         reads = self.reads
@@ -114,6 +120,7 @@ class Deadlines:
 
     def _keep(self, taken: dict[int, tuple[int, int]]) -> None:
         self.taken = taken
+        self.lasting = len(taken)
         self.taken_bytes = 0
         for note in taken.values():
             self.taken_bytes += note[1]

@@ -34,6 +34,8 @@ class Vhost(Protocol):
     @property
     def description(self) -> str: ...
 
+    def default_queue_type(self) -> str: ...
+
 
 class VhostTable(Protocol):
     """What commands ask of the broker."""
@@ -180,7 +182,12 @@ def vhosts_limit(core: Core, arguments: Arguments) -> None:
 def vhosts_list(core: Core, arguments: Arguments) -> list[Row]:
     limits = {row["vhost"]: row["limits"] for row in listing.list_vhost_limits(core.users)}
     return [
-        {"name": name, "description": vhost.description, "limits": limits.get(name, {})}
+        {
+            "name": name,
+            "description": vhost.description,
+            "limits": limits.get(name, {}),
+            "default_queue_type": vhost.default_queue_type(),
+        }
         for name, vhost in sorted(core.broker.vhosts.items(), key=lambda item: item[0])
     ]
 

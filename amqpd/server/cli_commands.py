@@ -224,8 +224,8 @@ def vhosts_add(name: str, description: str) -> None:
 @vhosts.command("list")
 @common_options
 def vhosts_list() -> None:
-    """List the vhosts with their limits."""
-    show_rows(perform("vhosts list"), "name", "description", "limits")
+    """List the vhosts with their limits and default queue types."""
+    show_rows(perform("vhosts list"), "name", "description", "limits", "default_queue_type")
 
 
 @vhosts.command("delete")

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 EVENTS_MAX = 512
 ACCEPTS_MAX = 64  # of one listener at a time
 ROUNDS_MAX = 16  # rounds before other tasks run
+ROUNDS_MS = 10  # no further round after this time: sockets have input meanwhile
 POLL_SECONDS = 0.001
 NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 REST_MS = 200
@@ -165,7 +166,7 @@ class Poller:
         self._turn()
         # A consumer may have been waiting for its outbox only; without input nobody else comes by.
         rounds = 0
-        while self._pending() and rounds < ROUNDS_MAX:
+        while self._pending() and rounds < ROUNDS_MAX and now_ms() - self.broker.now < ROUNDS_MS:
             self._turn()
             rounds += 1
         if self._pending():

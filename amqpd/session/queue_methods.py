@@ -10,7 +10,7 @@ from amqpd.session.environment import Handler
 from amqpd.session.exchange_methods import RESERVED_PREFIX, find_exchange, refuse_default, without_line_breaks
 from amqpd.spec.arguments import (
     CLASSIC,
-    QUEUE_ARGUMENTS,
+    COMPARED,
     check_equivalent,
     check_equivalent_arguments,
     check_queue_arguments,
@@ -74,14 +74,15 @@ def _declare(channel: Channel, name: str, durable: bool, exclusive: bool, auto_d
     elif name.startswith(RESERVED_PREFIX):
         # Whether the queue exists or not (RabbitMQ 3.10.8, seen): a server-named one is declared passively.
         raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
-    if durable and not (exclusive or auto_delete or server_named):
-        table = _with_default_type(channel, table)
+    any_type = durable and not (exclusive or auto_delete or server_named)
     channel.check_permission(CONFIGURE, "queue", name, QUEUE_DECLARE)
     owner = connection if exclusive else None
     check_replicated(table, name, vhost.name, durable, exclusive, auto_delete)
     if exclusive:
         durable = False  # it cannot outlive its connection; RabbitMQ stores it so, too
     existing = vhost.queues.get(name)
+    if any_type:
+        table = _with_default_type(channel, table, existing)
     if existing is not None:
         if existing.owner is not owner:
             raise locked(existing)
@@ -104,19 +105,24 @@ def _declare(channel: Channel, name: str, durable: bool, exclusive: bool, auto_d
     return queue
 
 
-def _with_default_type(channel: Channel, table: Table) -> Table:
-    """The arguments of a queue that may be of any type, with the default type where they do not say."""
+def _with_default_type(channel: Channel, table: Table, existing: Queue | None) -> Table:
+    """The arguments of a queue that may be of any type, with the default type where they do not say.
+
+    A queue that was declared before the default changed is still what its clients declare.
+    """
     if "x-queue-type" in table:
         return table
     kind = channel.vhost.default_queue_type() or channel.connection.environment.default_queue_type
-    return table if kind == CLASSIC else {**table, "x-queue-type": longstr(kind)}
+    if kind == CLASSIC or (existing is not None and existing.kind == CLASSIC):
+        return table
+    return {**table, "x-queue-type": longstr(kind)}
 
 
 def check_equivalent_queue(queue: Queue, durable: bool, auto_delete: bool, table: Table) -> None:
     """Raises PreconditionFailed (406) when the queue was declared with something else."""
     check_equivalent("durable", durable, queue.durable, "queue", queue.name, queue.vhost)
     check_equivalent("auto_delete", auto_delete, queue.auto_delete, "queue", queue.name, queue.vhost)
-    check_equivalent_arguments(QUEUE_ARGUMENTS, table, queue.arguments, "queue", queue.name, queue.vhost)
+    check_equivalent_arguments(COMPARED[queue.kind], table, queue.arguments, "queue", queue.name, queue.vhost)
 
 
 def queue_bind(channel: Channel, arguments: ArgumentReader) -> None:

@@ -16,6 +16,7 @@ Typed = tuple[str, object]
 INT: Final = "int"
 TEXT: Final = "longstr"
 BOOL: Final = "bool"
+ANY: Final = "any"
 
 MILLISECONDS_MAX: Final = 315_360_000_000  # ten years; RabbitMQ's limit of every duration
 
@@ -86,6 +87,7 @@ class Argument(NamedTuple):
 
 LOCATORS: Final = ("client-local", "balanced", "random", "least-leaders")
 
+# In RabbitMQ's order: of several differences at a second declare, the first one is told.
 QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {
     row.name: row
     for row in (
@@ -109,6 +111,23 @@ QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {
             merge=LEAST,
             doc="Longest stay of a message, ms.",
         ),
+        Argument("x-dead-letter-exchange", TEXT, policy="dead letter exchange name", doc="Where dead letters go."),
+        Argument(
+            "x-dead-letter-routing-key",
+            TEXT,
+            needs="x-dead-letter-exchange",
+            refusal="routing_key_but_no_dlx_defined",
+            policy="dead letter routing key",
+            doc="Their routing key, instead of their own.",
+        ),
+        Argument(
+            "x-dead-letter-strategy",
+            TEXT,
+            values=("at-most-once", "at-least-once"),
+            refusal="invalid_dlx_strategy",
+            policy="dead letter strategy",
+            doc="at-least-once keeps a dead letter that nobody takes (with x-overflow=reject-publish).",
+        ),
         Argument(
             "x-max-length",
             INT,
@@ -124,6 +143,24 @@ QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {
             operator=True,
             merge=LEAST,
             doc="Most octets of ready bodies the queue keeps.",
+        ),
+        Argument(
+            "x-max-in-memory-length",
+            INT,
+            types=(QUORUM,),
+            policy="maximum memory in bytes",
+            operator=True,
+            merge=LEAST,
+            doc="Accepted and without effect: every queue pages.",
+        ),
+        Argument(
+            "x-max-in-memory-bytes",
+            INT,
+            types=(QUORUM,),
+            policy="maximum memory in bytes",
+            operator=True,
+            merge=LEAST,
+            doc="Accepted and without effect: every queue pages.",
         ),
         Argument(
             "x-max-priority",
@@ -143,24 +180,39 @@ QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {
             operator=True,
             doc="What a full queue does.",
         ),
-        Argument("x-dead-letter-exchange", TEXT, policy="dead letter exchange name", doc="Where dead letters go."),
         Argument(
-            "x-dead-letter-routing-key",
+            "x-queue-mode",
             TEXT,
-            needs="x-dead-letter-exchange",
-            refusal="routing_key_but_no_dlx_defined",
-            policy="dead letter routing key",
-            doc="Their routing key, instead of their own.",
+            values=("default", "lazy"),
+            refusal="\"unsupported queue mode '{}'\"",
+            types=(CLASSIC,),
+            policy="queue-mode value",
+            doc="Accepted and without effect: every queue pages.",
         ),
         Argument(
-            "x-dead-letter-strategy",
-            TEXT,
-            values=("at-most-once", "at-least-once"),
-            refusal="invalid_dlx_strategy",
-            policy="dead letter strategy",
-            doc="at-least-once keeps a dead letter that nobody takes (with x-overflow=reject-publish).",
+            "x-queue-version",
+            INT,
+            1,
+            2,
+            types=(CLASSIC,),
+            policy="queue-version value",
+            operator=True,
+            doc="Accepted and without effect.",
         ),
         Argument("x-single-active-consumer", BOOL, doc="One consumer at a time."),
+        Argument(
+            "x-queue-type",
+            TEXT,
+            values=(CLASSIC, QUORUM),
+            refusal="\"unsupported queue type '{}'\"",
+            doc="The queue's type.",
+        ),
+        Argument(
+            "x-queue-master-locator",
+            ANY,
+            types=(CLASSIC,),
+            doc="Accepted and without effect: there is one node.",
+        ),
         Argument(
             "x-delivery-limit",
             INT,
@@ -205,50 +257,6 @@ QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {
             doc="How long a delivery may stay unacknowledged, ms.",
         ),
         Argument(
-            "x-queue-type",
-            TEXT,
-            values=(CLASSIC, QUORUM),
-            refusal="\"unsupported queue type '{}'\"",
-            doc="The queue's type.",
-        ),
-        Argument(
-            "x-queue-mode",
-            TEXT,
-            values=("default", "lazy"),
-            refusal="\"unsupported queue mode '{}'\"",
-            types=(CLASSIC,),
-            policy="queue-mode value",
-            doc="Accepted and without effect: every queue pages.",
-        ),
-        Argument(
-            "x-queue-version",
-            INT,
-            1,
-            2,
-            types=(CLASSIC,),
-            policy="queue-version value",
-            operator=True,
-            doc="Accepted and without effect.",
-        ),
-        Argument(
-            "x-max-in-memory-length",
-            INT,
-            types=(QUORUM,),
-            policy="maximum memory in bytes",
-            operator=True,
-            merge=LEAST,
-            doc="Accepted and without effect: every queue pages.",
-        ),
-        Argument(
-            "x-max-in-memory-bytes",
-            INT,
-            types=(QUORUM,),
-            policy="maximum memory in bytes",
-            operator=True,
-            merge=LEAST,
-            doc="Accepted and without effect: every queue pages.",
-        ),
-        Argument(
             "x-quorum-initial-group-size",
             INT,
             1,
@@ -285,6 +293,12 @@ FOREIGN_QUEUE_ARGUMENTS: Final = frozenset(
 
 # Queue types that RabbitMQ replicates between nodes: always durable and shared.
 REPLICATED_TYPES: Final = frozenset(("quorum", "stream"))
+
+# What declaring a queue again compares, by the queue's type. Arguments of other types, which a first declare would
+# refuse, are not looked at (RabbitMQ 3.10.8, seen).
+COMPARED: Final[dict[str, tuple[str, ...]]] = {
+    kind: tuple(row.name for row in QUEUE_ARGUMENTS.values() if kind in row.types) for kind in BOTH
+}
 
 # The only exchange argument that redeclaring compares.
 ALTERNATE_EXCHANGE: Final = "alternate-exchange"
@@ -367,6 +381,8 @@ def check_is_text(key: str, value: Typed, what: str, name: str, vhost: str) -> N
 def _fault(row: Argument, typed: Typed) -> str:
     """RabbitMQ's words for what is wrong with a value; empty when nothing is."""
     kind, value = typed
+    if row.kind == ANY:
+        return ""
     if row.kind == INT:
         return _integer_fault(row, kind, value)
     if row.kind == BOOL:
@@ -382,10 +398,10 @@ def _fault(row: Argument, typed: Typed) -> str:
 def _integer_fault(row: Argument, kind: str, value: object) -> str:
     if kind not in INTEGER_TYPES or not isinstance(value, int):
         return f'"expected integer, got {TYPE_NAMES[kind]}"'
-    if row.name == "x-queue-version" and value not in (1, 2):
-        return f"\"unsupported queue version '{value}'\""
     if value < min(row.minimum, 0):
         return f"{{value_negative,{value}}}"
+    if row.name == "x-queue-version" and value not in (1, 2):
+        return f"\"unsupported queue version '{value}'\""
     if value < row.minimum:
         return f"{{value_zero,{value}}}"
     if row.maximum and value > row.maximum:
@@ -403,14 +419,11 @@ def check_equivalent_arguments(
 ) -> None:
     """Raises PreconditionFailed (406) when a known argument differs; integers compare by value.
 
-    ``x-queue-type=classic`` equals its absence.
+    ``known``: of a queue ``COMPARED``, by its type. ``x-queue-type=classic`` equals its absence.
     """
     for key in known:
         new, old = received.get(key), current.get(key)
-        if key == "x-queue-type":
-            new = None if new is not None and new[1] == b"classic" else new
-            old = None if old is not None and old[1] == b"classic" else old
-        if _same(new, old):
+        if _same(new, old) or (key == "x-queue-type" and queue_type(received) == queue_type(current) == CLASSIC):
             continue
         raise PreconditionFailed(
             f"inequivalent arg '{key}' for {what} '{name}' in vhost '{vhost}': {_difference(new, old)}"
@@ -420,9 +433,7 @@ def check_equivalent_arguments(
 def _same(new: Typed | None, old: Typed | None) -> bool:
     if new is None or old is None:
         return new is old
-    if isinstance(new[1], bool) != isinstance(old[1], bool):
-        return False
-    return new[1] == old[1]
+    return type(new[1]) is type(old[1]) and new[1] == old[1]
 
 
 def _difference(new: Typed | None, old: Typed | None) -> str:

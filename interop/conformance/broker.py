@@ -5,6 +5,7 @@ the command line of amqpd. All amqpd command lines stand in this file.
 """
 
 import base64
+import html
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
@@ -37,6 +39,20 @@ class Admin(Protocol):
     def set_vhost_limit(self, vhost: str, limit: str, value: int) -> None: ...
     def set_user_limit(self, user: str, limit: str, value: int) -> None: ...
     def close_connections(self, user: str, reason: str) -> None: ...
+    def set_policy(self, vhost: str, name: str, policy: "Policy") -> str:
+        """Returns the broker's words when it refuses; empty when it is set."""
+        ...
+
+    def clear_policy(self, vhost: str, name: str, operator: bool = False) -> None: ...
+
+
+@dataclass(frozen=True)
+class Policy:
+    pattern: str
+    definition: Mapping[str, Any]
+    priority: int = 0
+    apply_to: str = "queues"
+    operator: bool = False
 
 
 class RabbitAdmin:
@@ -92,6 +108,29 @@ class RabbitAdmin:
     def close_connections(self, user: str, reason: str) -> None:
         self._request("DELETE", "connections", "username", user, headers={"X-Reason": reason})
 
+    def set_policy(self, vhost: str, name: str, policy: Policy) -> str:
+        body = {
+            "pattern": policy.pattern,
+            "definition": dict(policy.definition),
+            "priority": policy.priority,
+            "apply-to": policy.apply_to,
+        }
+        try:
+            self._request("PUT", self._policies(policy.operator), vhost, name, body=body)
+        except urllib.error.HTTPError as error:
+            if error.code != 400:
+                raise
+            reason = str(json.load(error)["reason"])
+            return html.unescape(reason.removeprefix("Validation failed")).strip()
+        return ""
+
+    def clear_policy(self, vhost: str, name: str, operator: bool = False) -> None:
+        self._request("DELETE", self._policies(operator), vhost, name)
+
+    @staticmethod
+    def _policies(operator: bool) -> str:
+        return "operator-policies" if operator else "policies"
+
 
 class AmqpdAdmin:
     """The command line of amqpd, spoken to the running broker through its data directory."""
@@ -99,8 +138,11 @@ class AmqpdAdmin:
     def __init__(self, data_dir: Path) -> None:
         self.command = [sys.executable, "-m", "amqpd", "--data-dir", str(data_dir)]
 
+    def _started(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*self.command, *arguments], capture_output=True, text=True, timeout=30, check=False)
+
     def _run(self, *arguments: str) -> None:
-        done = subprocess.run([*self.command, *arguments], capture_output=True, text=True, timeout=30, check=False)
+        done = self._started(*arguments)
         assert done.returncode == 0, f"amqpd {' '.join(arguments)}: {done.stdout}{done.stderr}"
 
     def add_user(self, name: str, password: str, tag: str = "") -> None:
@@ -131,6 +173,16 @@ class AmqpdAdmin:
 
     def close_connections(self, user: str, reason: str) -> None:
         self._run("connections", "close", "--user", user, "--reason", reason)
+
+    def set_policy(self, vhost: str, name: str, policy: Policy) -> str:
+        options = ["--vhost", vhost, "--priority", str(policy.priority), "--apply-to", policy.apply_to]
+        options += ["--operator"] if policy.operator else []
+        done = self._started("policies", "set", *options, name, policy.pattern, json.dumps(dict(policy.definition)))
+        assert bool(done.returncode) == bool(done.stderr), done
+        return done.stderr.removeprefix("amqpd:").strip()
+
+    def clear_policy(self, vhost: str, name: str, operator: bool = False) -> None:
+        self._run("policies", "clear", name, "--vhost", vhost, *(["--operator"] if operator else []))
 
 
 class AmqpdProcess:

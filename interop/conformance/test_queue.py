@@ -213,6 +213,89 @@ def test_redeclaring_with_another_number_is_refused(channel: Channel, vhost: str
     )
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "text"),
+    [
+        ({}, "quorum", "received the value 'quorum' of type 'longstr' but current is none"),
+        ({}, "stream", "received the value 'stream' of type 'longstr' but current is none"),
+        ("classic", "quorum", "received 'quorum' but current is 'classic'"),
+        ("quorum", "classic", "received 'classic' but current is 'quorum'"),
+        ("quorum", {}, "received none but current is the value 'quorum' of type 'longstr'"),
+        ("quorum", "stream", "received 'stream' but current is 'quorum'"),
+    ],
+    ids=str,
+)
+def test_redeclaring_with_another_type_is_refused(
+    channel: Channel, vhost: str, name: Names, first: Any, second: Any, text: str
+) -> None:
+    given = [{"x-queue-type": kind} if kind else {} for kind in (first, second)]
+    queue = declare(channel, name, durable=True, arguments=given[0])
+    full = f"inequivalent arg 'x-queue-type' for queue '{queue}' in vhost '{vhost}': {text}"
+    channel.refused(406, full, "queue.declare", queue=queue, durable=True, arguments=given[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "foreign"),
+    [
+        ("classic", {"x-max-in-memory-length": 5}),
+        ("classic", {"x-quorum-initial-group-size": 1}),
+        ("classic", {"x-max-age": "1D"}),
+        ("quorum", {"x-max-priority": 5}),
+        ("quorum", {"x-queue-mode": "lazy"}),
+        ("quorum", {"x-queue-version": 2}),
+        ("quorum", {"x-queue-master-locator": "client-local"}),
+    ],
+    ids=str,
+)
+def test_redeclaring_does_not_look_at_arguments_of_other_types(
+    channel: Channel, name: Names, kind: str, foreign: dict[str, Any]
+) -> None:
+    table = {"x-queue-type": kind}
+    queue = declare(channel, name, durable=True, arguments=table)
+    channel.call("queue.declare", queue=queue, durable=True, arguments={**table, **foreign})
+
+
+@pytest.mark.parametrize("argument", ["x-delivery-limit", "x-max-in-memory-length", "x-max-length", "x-message-ttl"])
+def test_redeclaring_a_quorum_queue_with_another_number_is_refused(
+    channel: Channel, vhost: str, name: Names, argument: str
+) -> None:
+    table = {"x-queue-type": "quorum", argument: 200}
+    queue = declare(channel, name, durable=True, arguments=table)
+    channel.refused(
+        406,
+        f"inequivalent arg '{argument}' for queue '{queue}' in vhost '{vhost}': received '201' but current is '200'",
+        "queue.declare",
+        queue=queue,
+        durable=True,
+        arguments={**table, argument: 201},
+    )
+
+
+def test_the_first_of_several_differences_is_told(channel: Channel, vhost: str, name: Names) -> None:
+    queue = declare(channel, name)
+    table: dict[str, Any] = {
+        "x-single-active-consumer": True,
+        "x-overflow": "drop-head",
+        "x-max-priority": 3,
+        "x-max-length-bytes": 5,
+        "x-max-length": 5,
+        "x-dead-letter-exchange": "a",
+        "x-message-ttl": 5,
+        "x-expires": 50000,
+    }
+    for key in reversed(list(table)):
+        told = re.compile(f"inequivalent arg '{key}' for queue '{queue}' in vhost '{vhost}'.*")
+        fresh = channel.client.channel()
+        fresh.refused(406, told, "queue.declare", queue=queue, arguments=table)
+        del table[key]
+
+
+def test_a_float_is_no_integer(channel: Channel, vhost: str, name: Names) -> None:
+    queue = declare(channel, name, arguments={"x-max-length": 5})
+    text = f"inequivalent arg 'x-max-length' for queue '{queue}' in vhost '{vhost}': received '5.0' but current is '5'"
+    channel.refused(406, text, "queue.declare", queue=queue, arguments={"x-max-length": 5.0})
+
+
 def test_exclusive_mismatch_is_resource_locked(channel: Channel, vhost: str, queue: str) -> None:
     channel.refused(405, LOCKED.format(queue, vhost), "queue.declare", queue=queue, exclusive=True)
 
@@ -480,6 +563,9 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
         {"x-dead-letter-exchange": "e", "x-dead-letter-routing-key": 1},
         "invalid arg 'x-dead-letter-routing-key' for {q}: {unacceptable_type,signedint}",
     ),
+    ({"x-queue-version": 3}, "invalid arg 'x-queue-version' for {q}: \"unsupported queue version '3'\""),
+    ({"x-queue-version": -1}, "invalid arg 'x-queue-version' for {q}: {value_negative,-1}"),
+    ({"x-queue-mode": "fast"}, "invalid arg 'x-queue-mode' for {q}: \"unsupported queue mode 'fast'\""),
     (
         {"x-single-active-consumer": 1},
         "invalid arg 'x-single-active-consumer' for {q}: {unacceptable_type,signedint}",
@@ -494,6 +580,104 @@ def test_bad_argument_is_refused(
     queue = name("q")
     full = text.replace("{q}", f"queue '{queue}' in vhost '{vhost}'")
     channel.refused(406, full, "queue.declare", queue=queue, arguments=arguments)
+
+
+# Arguments and values that a queue of one type takes and one of the other does not
+
+FOREIGN = "invalid arg '{key}' for queue '{queue}' in vhost '{vhost}' of queue type rabbit_{kind}_queue"
+BAD_VALUE = "invalid arg '{key}' for queue '{queue}' in vhost '{vhost}': "
+
+BAD_BY_TYPE: list[tuple[str, str, Any, str]] = [
+    ("quorum", "x-max-priority", 5, FOREIGN),
+    ("quorum", "x-queue-mode", "lazy", FOREIGN),
+    ("quorum", "x-queue-version", 2, FOREIGN),
+    ("quorum", "x-queue-master-locator", "client-local", FOREIGN),
+    ("quorum", "x-max-age", "1D", FOREIGN),
+    ("quorum", "x-initial-cluster-size", 1, FOREIGN),
+    ("classic", "x-max-in-memory-length", 5, FOREIGN),
+    ("classic", "x-max-in-memory-bytes", 5, FOREIGN),
+    ("classic", "x-quorum-initial-group-size", 1, FOREIGN),
+    ("classic", "x-max-age", "1D", FOREIGN),
+    ("classic", "x-stream-max-segment-size-bytes", 1000, FOREIGN),
+    # A wrong value of an argument that the type does not take is no matter.
+    ("quorum", "x-max-priority", "high", FOREIGN),
+    ("quorum", "x-overflow", "nosuch", BAD_VALUE + "invalid_overflow"),
+    ("quorum", "x-expires", 0, BAD_VALUE + "{{value_zero,0}}"),
+    ("quorum", "x-message-ttl", -1, BAD_VALUE + "{{value_negative,-1}}"),
+    ("quorum", "x-max-length", "5", BAD_VALUE + '"expected integer, got longstr"'),
+    ("quorum", "x-max-in-memory-length", -1, BAD_VALUE + "{{value_negative,-1}}"),
+    ("quorum", "x-dead-letter-strategy", "nosuch", BAD_VALUE + "invalid_dlx_strategy"),
+    ("quorum", "x-dead-letter-strategy", 1, BAD_VALUE + "{{unacceptable_type,signedint}}"),
+    ("quorum", "x-dead-letter-routing-key", "k", BAD_VALUE + "routing_key_but_no_dlx_defined"),
+    ("quorum", "x-single-active-consumer", 1, BAD_VALUE + "{{unacceptable_type,signedint}}"),
+    ("quorum", "x-queue-leader-locator", "nosuch", BAD_VALUE + "invalid_queue_locator_arg"),
+]
+
+
+@pytest.mark.parametrize(("kind", "key", "value", "text"), BAD_BY_TYPE, ids=lambda value: str(value)[:30])
+def test_what_a_queue_of_this_type_does_not_take_is_refused(
+    channel: Channel, vhost: str, name: Names, kind: str, key: str, value: Any, text: str
+) -> None:
+    queue = name("q")
+    full = text.format(key=key, queue=queue, vhost=vhost, kind=kind)
+    table = {"x-queue-type": kind, key: value}
+    channel.refused(406, full, "queue.declare", queue=queue, durable=True, arguments=table)
+    missing(channel.client.channel(), queue, vhost)
+
+
+only_quorum_there = differs("3.10.8 knows it for quorum queues only")
+later = differs("3.10.8 does not know the argument and takes any value")
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        *[("quorum", "x-overflow", value) for value in ("drop-head", "reject-publish", "reject-publish-dlx")],
+        ("quorum", "x-expires", 60000),
+        ("quorum", "x-message-ttl", 0),
+        ("quorum", "x-max-length", 0),
+        ("quorum", "x-max-length-bytes", 0),
+        ("quorum", "x-max-in-memory-length", 0),
+        ("quorum", "x-max-in-memory-bytes", 0),
+        ("quorum", "x-delivery-limit", 0),
+        ("quorum", "x-dead-letter-strategy", "at-most-once"),
+        ("quorum", "x-single-active-consumer", True),
+        ("quorum", "x-quorum-initial-group-size", 1),
+        *[("quorum", "x-queue-leader-locator", value) for value in ("client-local", "balanced")],
+        ("quorum", "x-foo", "bar"),
+        ("classic", "x-queue-master-locator", "client-local"),
+        ("classic", "x-queue-master-locator", "min-masters"),
+        pytest.param("classic", "x-delivery-limit", 0, marks=only_quorum_there),
+        pytest.param("classic", "x-delivery-limit", -1, marks=only_quorum_there),
+        pytest.param("classic", "x-dead-letter-strategy", "at-most-once", marks=only_quorum_there),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_a_queue_of_this_type_takes(channel: Channel, name: Names, kind: str, key: str, value: Any) -> None:
+    table = {"x-queue-type": kind, key: value}
+    queue = declare(channel, name, durable=True, arguments=table)
+    channel.call("queue.declare", queue=queue, durable=True, arguments=table)
+    channel.call("queue.delete", queue=queue)
+
+
+@later
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@pytest.mark.parametrize(
+    ("key", "value", "fault"),
+    [
+        ("x-delayed-retry-type", "nosuch", "invalid_delayed_retry_type"),
+        ("x-delayed-retry-min", -1, "{value_negative,-1}"),
+        ("x-delayed-retry-max", "1s", '"expected integer, got longstr"'),
+        ("x-consumer-timeout", -1, "{value_negative,-1}"),
+    ],
+)
+def test_values_of_later_arguments_are_checked(
+    channel: Channel, vhost: str, name: Names, kind: str, key: str, value: Any, fault: str
+) -> None:
+    queue = name("q")
+    text = f"invalid arg '{key}' for queue '{queue}' in vhost '{vhost}': {fault}"
+    table = {"x-queue-type": kind, key: value}
+    channel.refused(406, text, "queue.declare", queue=queue, durable=True, arguments=table)
 
 
 @pytest.mark.parametrize(

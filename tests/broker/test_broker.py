@@ -59,6 +59,22 @@ def test_a_throttled_connection_goes_on_after_the_commit() -> None:
     assert connection.rooms == 1
 
 
+def test_a_throttled_connection_goes_on_when_the_full_batch_is_sealed() -> None:
+    bench = Bench()
+    journal = bench.broker.journal
+    journal.open_bytes_max = 1000
+    queue = bench.queue()
+    under_way = bench.broker.take_batch()
+    while not journal.full():
+        queue.publish(message())
+    connection = FakeConnection()
+    bench.broker.throttled[connection] = True
+    bench.write(under_way)
+    assert connection.rooms == 0  # what was full while the other batch was written is full still
+    bench.broker.take_batch()
+    assert connection.rooms == 1
+
+
 def test_a_throttled_connection_goes_on_when_there_was_nothing_to_write() -> None:
     bench = Bench()
     queue = bench.queue()
@@ -193,4 +209,4 @@ def test_a_message_flagged_by_a_crash_stays_flagged_after_a_clean_restart() -> N
     queue = bench.reopened(clean=False).reopened(clean=True).vhost.queues["q"]
     assert isinstance(queue, ClassicQueue)
     assert isinstance(queue.ready, FifoReady)
-    assert queue.ready.redelivered_up_to > 0
+    assert queue.ready.restored.redelivered_up_to > 0

@@ -61,7 +61,8 @@ def test_what_rabbitmq_refuses_is_refused_with_its_words(definition: dict[str, A
 
 
 def test_operator_policies_take_their_keys_only() -> None:
-    assert policy({"max-length": 1, "delivery-limit": 3, "overflow": "drop-head"}, operator=True)
+    allowed = {"max-length": 1, "delivery-limit": 3, "overflow": "drop-head", "target-group-size": 3}
+    assert policy(allowed, operator=True)
     with pytest.raises(ValueError, match="are not recognised policy settings"):
         policy({"dead-letter-exchange": "x"}, operator=True)
 
@@ -157,6 +158,56 @@ def test_a_policy_applies_to_what_it_says(apply_to: str, applies: bool) -> None:
     bench = Bench()
     bench.vhost.put_policy(policy({"max-length": 1}, apply_to=apply_to), False)
     assert bool(bench.queue().policy) is applies
+
+
+HA = {"ha-mode": "all", "max-length": 3}
+
+
+@pytest.mark.parametrize(
+    ("definition", "classic", "quorum"),
+    [
+        ({"max-length": 3}, True, True),
+        ({"delivery-limit": 3}, True, True),
+        ({"queue-version": 2}, True, True),
+        (HA, True, False),
+        ({"queue-mode": "lazy", "max-length": 3}, True, False),
+        ({"queue-master-locator": "min-masters"}, True, False),
+        ({"max-age": "1D", "max-length": 3}, False, False),
+        ({"initial-cluster-size": 1}, False, False),
+    ],
+    ids=str,
+)
+def test_a_policy_with_a_key_of_another_queue_type_is_not_for_a_queue(
+    definition: dict[str, Any], classic: bool, quorum: bool
+) -> None:
+    bench = Bench()
+    bench.vhost.put_policy(policy(definition), False)
+    applied = {kind: bench.vhost.declare_queue(kind, kind, True, False, None, {}) for kind in ("classic", "quorum")}
+    assert {kind: bool(queue.policy) for kind, queue in applied.items()} == {"classic": classic, "quorum": quorum}
+    if not quorum:
+        assert applied["quorum"].settings == {"delivery-limit": 20}
+
+
+def test_the_next_policy_applies_where_the_first_one_is_not_for_the_queue_type() -> None:
+    bench = Bench()
+    bench.vhost.put_policy(policy(HA, "first", priority=9, apply_to="all"), False)
+    bench.vhost.put_policy(policy({"max-length": 4}, "second"), False)
+    kinds = ("classic", "quorum")
+    assert [bench.vhost.declare_queue(kind, kind, True, False, None, {}).policy for kind in kinds] == [
+        "first",
+        "second",
+    ]
+    assert bench.vhost.exchanges["amq.direct"].policy == "first"
+
+
+def test_a_policy_that_gets_another_pattern_leaves_what_it_applied_to() -> None:
+    bench = Bench()
+    left, entered, other = (bench.queue(name) for name in ("left", "entered", "other"))
+    bench.vhost.put_policy(policy({"max-length": 1}, pattern="^left"), False)
+    other.settings["mark"] = 1  # nobody looks at a queue that no changed policy matches
+    bench.vhost.put_policy(policy({"max-length": 1}, pattern="^entered"), False)
+    assert [queue.policy for queue in (left, entered, other)] == ["", "p", ""]
+    assert (left.settings, other.settings) == ({}, {"mark": 1})
 
 
 def test_a_policy_is_in_force_at_once_and_gone_at_once() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from amqpd.broker.queue import TIMED_OUT
+from amqpd.broker.queue import NACKED, TIMED_OUT
 from amqpd.store.memory import MemoryDisk, MemoryStore
+from amqpd.wire.table import Field
 from tests.features.declaring import counts, declare, get
+from tests.queues.building import Bench, message
 from tests.support.linked import Linked, LinkedClient
 
 PERSISTENT = {"delivery_mode": 2}
@@ -176,3 +178,17 @@ def test_another_queue_with_the_same_message_does_not_see_the_counts() -> None:
     other = get(client, "other")
     assert other is not None
     assert counts(other) == (None, None)
+
+
+def test_what_comes_back_again_and_again_before_the_next_batch_is_written_once() -> None:
+    bench = Bench()
+    queue = bench.vhost.declare_queue("q", "quorum", True, False, None, {"x-delivery-limit": Field("l", -1)})
+    queue.publish(message())
+    bench.commit()
+    for _ in range(50):
+        entry = queue.get()
+        assert entry is not None
+        queue.requeue(entry, NACKED)
+    batch = bench.broker.take_batch()
+    assert batch is not None
+    assert [row[2:] for row in batch.counted] == [(50, 50)]

@@ -7,7 +7,7 @@ import pytest
 from amqpd.features.kept_letters import RETRY_LETTERS, RETRY_MS
 from amqpd.queues.classic import ClassicQueue
 from amqpd.wire.table import Field, Table, longstr
-from tests.queues.building import Bench, FakeChannel, bodies, consumer, message, numbered
+from tests.queues.building import Bench, FakeChannel, bodies, consumer, expiring, message, numbered
 
 STRATEGY: Table = {
     "x-dead-letter-exchange": longstr("dlx"),
@@ -66,6 +66,14 @@ def advance(bench: Bench, milliseconds: int = RETRY_MS) -> None:
         bench.broker.now = max(bench.broker.now, deadline)
         bench.broker.tick(bench.broker.now)
     bench.broker.now = end
+
+
+def later(bench: Bench, milliseconds: int) -> None:
+    """Time passes, nothing is written."""
+    turn(bench)
+    bench.broker.now += milliseconds
+    bench.broker.tick(bench.broker.now)
+    turn(bench)
 
 
 def rejected(bench: Bench, count: int, **more: Field) -> ClassicQueue:
@@ -256,6 +264,37 @@ def test_expired_messages_wait_in_the_queue_above_the_bound() -> None:
     advance(bench, 3 * RETRY_MS)
     assert sorted(bodies(bench.drain(target))) == numbered(8)
     assert (int(source.kept), source.message_count(), stored(bench, source)) == (0, 0, 0)
+
+
+def test_what_waits_at_the_end_of_the_queue_above_the_bound_dies_once() -> None:
+    bench = Bench(window=1100)
+    bench.shard.kept_max = 1
+    source = source_of(bench)
+    for body in numbered(4):
+        source.publish(message(body))
+    bench.commit()
+    for made in (message(b"4"), expiring(b"10", b"kept"), expiring(b"10", b"waits"), message(b"5")):
+        source.publish(made)
+    later(bench, 50)
+    assert (int(source.kept), source.message_count()) == (1, 7)
+    bench.shard.kept_max = 2
+    later(bench, 50)
+    assert (int(source.kept), source.message_count()) == (2, 6)
+    bench.commit()
+    assert bodies(bench.drain(source)) == [*numbered(4), b"4", b"5"]
+
+
+def test_behind_a_kept_letter_that_a_crash_made_ready_again_messages_expire_on_time() -> None:
+    bench = Bench()
+    source = rejected(bench, 1)
+    source.publish(expiring(b"100"))
+    bench.commit()
+    again = bench.reopened(clean=False)
+    restored = again.vhost.queues["source"]
+    assert isinstance(restored, ClassicQueue)
+    assert restored.message_count() == 2
+    advance(again, 150)
+    assert (restored.message_count(), int(restored.kept)) == (1, 1)
 
 
 def test_deleting_the_queue_deletes_what_it_kept() -> None:

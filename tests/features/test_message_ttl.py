@@ -9,6 +9,7 @@ from amqpd.broker.message import Entry
 from amqpd.broker.queue import NACKED
 from amqpd.queues import classic
 from amqpd.queues.classic import ClassicQueue
+from amqpd.queues.deadlines import STALE_MAX
 from amqpd.queues.ready import FifoReady
 from tests.queues.building import Bench, FakeChannel, bodies, consumer, expiring, message, numbered
 from tests.support.linked import Linked, LinkedClient
@@ -421,6 +422,38 @@ def test_a_purge_does_not_forget_what_is_in_flight() -> None:
     after(again, 50)
     read_all(again)
     assert restored.message_count() == 1
+
+
+def test_memory_does_not_keep_what_expires_while_it_is_written() -> None:
+    bench = Bench(WINDOW)
+    queue = queue_with(bench)
+    put(bench, queue, *[None] * 12)
+    bench.commit()
+    most = 0
+    for _ in range(2 * STALE_MAX):
+        queue.publish(expiring(b"1", BODY))
+        bench.broker.run_turn()
+        batch = bench.broker.take_batch()
+        after(bench, 5)
+        bench.write(batch)
+        bench.broker.run_turn()
+        bench.commit()
+        bench.read_pages()
+        most = max(most, len(lane(queue).deadlines.taken))
+    assert STALE_MAX / 2 < most < 1.5 * STALE_MAX
+    assert queue.message_count() == 12
+
+
+def test_a_basic_get_that_waits_for_room_hears_that_the_queue_was_deleted() -> None:
+    bench = Bench()
+    queue = queue_with(bench, 10)
+    put(bench, queue, None)
+    bench.shard.kept_max = 0
+    after(bench, 50)
+    assert queue.get() is None
+    assert queue.loading()
+    bench.vhost.delete_queue(queue)
+    assert bench.shard.loaded == [queue]
 
 
 def test_memory_does_not_keep_what_expired_in_the_middle() -> None:

@@ -74,6 +74,18 @@ def test_a_complete_read_forgets_what_is_deleted_of_what_was_taken_before_it() -
     assert (sorted(deadlines.taken), deadlines.taken_bytes) == ([2, 3], 150)
 
 
+def test_a_read_is_wanted_when_most_of_what_was_taken_may_be_deleted() -> None:
+    deadlines = Deadlines()
+    for position in range(STALE_MAX):
+        deadlines.take(position, 1)
+    assert not deadlines.many_taken()
+    deadlines.take(STALE_MAX, 1)
+    assert deadlines.many_taken()
+    deadlines.asks()
+    deadlines.confirm(dict.fromkeys(range(100), True))
+    assert (len(deadlines.taken), deadlines.taken_bytes, deadlines.many_taken()) == (100, 100, False)
+
+
 def test_what_pages_have_passed_is_forgotten() -> None:
     deadlines = Deadlines()
     for position in (1, 2, 3):

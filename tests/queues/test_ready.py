@@ -280,10 +280,29 @@ def test_one_that_comes_back_from_the_disk_waits_for_what_is_older_there() -> No
     bench.commit()
     ready = lane(queue)
     last = bench.store.reader().load(int(queue.id), 0, 100, 1 << 20)[-1]
-    late = ready._restored(last)
+    late = ready.restored.entry(last, ready.lane)
     ready._off_disk(late)
     ready.ready_bytes -= late.size()
     ready.deadlines.take(late.position, late.size())
     ready.put_back(late)
     queue.mark_dirty()
     assert bodies(bench.drain(queue)) == numbered(12)
+
+
+def test_reading_ahead_keeps_to_the_budget_of_all_queues() -> None:
+    bench = Bench(WINDOW)
+    shard = bench.shard
+    shard.window_bytes_max, shard.window_budget, shard.page_low = 100_000, 20_000, 20_000
+    queues = [bench.queue(f"q{number}") for number in range(20)]
+    for queue in queues:
+        for body in numbered(60):
+            queue.publish(message(body))
+    for body in numbered(60, 60):
+        for queue in queues:
+            queue.publish(message(body))
+        bench.broker.run_turn()
+        bench.commit()
+        bench.read_pages()
+    least_and_a_page = WINDOW + 3 * 504
+    assert shard.window_bytes <= shard.window_budget + len(queues) * least_and_a_page
+    assert bodies(bench.drain(queues[0])) == numbered(120)

@@ -13,6 +13,9 @@ from amqpd.server.administration import VhostTable
 class FakeVhost(NamedTuple):
     description: str
 
+    def default_queue_type(self) -> str:
+        return ""
+
 
 class FakeVhosts:
     """Stands for the broker."""

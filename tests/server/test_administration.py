@@ -93,7 +93,12 @@ def test_password_and_tags_are_replaced(core: FakeCore) -> None:
 def test_negative_limit_removes_it(core: FakeCore) -> None:
     do(core, "users limit", name="alice", limit="max-connections", value=3)
     do(core, "vhosts limit", name="orders", limit="max-queues", value=4)
-    assert do(core, "vhosts list")[1] == {"name": "orders", "description": "", "limits": {"max-queues": 4}}
+    assert do(core, "vhosts list")[1] == {
+        "name": "orders",
+        "description": "",
+        "limits": {"max-queues": 4},
+        "default_queue_type": "",
+    }
     do(core, "users limit", name="alice", limit="max-connections", value=-1)
     do(core, "vhosts limit", name="orders", limit="max-queues", value=-1)
     assert core.users.user_limits == core.users.vhost_limits == {}

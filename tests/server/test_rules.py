@@ -100,6 +100,7 @@ def test_the_default_queue_type_is_that_of_the_vhost_then_of_the_configuration()
         "c": "classic",
         "d": "classic",
     }
+    client.call("queue.declare", queue="d", durable=True)  # its clients need not know that the default changed
     core.do("vhosts default-queue-type", type="")
     client.call("queue.declare", queue="e", durable=True)
     core.linked.environment.default_queue_type = "quorum"

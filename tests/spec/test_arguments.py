@@ -7,6 +7,7 @@ from hypothesis import given
 
 from amqpd.spec.arguments import (
     BOTH,
+    COMPARED,
     FOREIGN_QUEUE_ARGUMENTS,
     MILLISECONDS_MAX,
     QUEUE_ARGUMENTS,
@@ -75,6 +76,8 @@ def test_what_is_wrong_with_a_number() -> None:
     assert refusal(x_expires=("I", -1)) == f"invalid arg 'x-expires' {WHERE}: {{value_negative,-1}}"
     above = MILLISECONDS_MAX + 1
     assert refusal(x_message_ttl=("l", above)) == f"invalid arg 'x-message-ttl' {WHERE}: {{value_too_large,{above}}}"
+    for value, fault in ((-1, "{value_negative,-1}"), (3, "\"unsupported queue version '3'\"")):
+        assert refusal(x_queue_version=("I", value)) == f"invalid arg 'x-queue-version' {WHERE}: {fault}"
     assert refusal(x_max_priority=("I", 256)) == (f"invalid arg 'x-max-priority' {WHERE}: {{max_value_exceeded,256}}")
 
 
@@ -151,6 +154,39 @@ def test_the_same_arguments_are_equivalent_in_any_width() -> None:
     check_equivalent_arguments(known, {}, {"x-queue-type": ("S", b"classic")}, "queue", "q", "/")
 
 
+def test_the_queue_type_is_shown_as_it_was_given() -> None:
+    key, classic, quorum = "x-queue-type", ("S", b"classic"), ("S", b"quorum")
+    begin = f"inequivalent arg '{key}' {WHERE}: received"
+    assert inequivalence(key, {key: quorum}, {key: classic}) == f"{begin} 'quorum' but current is 'classic'"
+    assert inequivalence(key, {key: classic}, {key: quorum}) == f"{begin} 'classic' but current is 'quorum'"
+    assert inequivalence(key, {}, {key: quorum}) == (
+        f"{begin} none but current is the value 'quorum' of type 'longstr'"
+    )
+
+
+def test_arguments_of_other_queue_types_are_not_compared() -> None:
+    for kind, foreign in (("classic", "x-max-in-memory-length"), ("quorum", "x-max-priority")):
+        check_equivalent_arguments(COMPARED[kind], {foreign: ("I", 5)}, {}, "queue", "q", "/")
+        assert {"x-max-length", "x-queue-type", "x-delivery-limit"} <= set(COMPARED[kind])
+
+
+def test_the_first_difference_is_told_in_rabbitmqs_order() -> None:
+    given: dict[str, Typed] = {
+        "x-queue-type": ("S", b"quorum"),
+        "x-overflow": ("S", b"drop-head"),
+        "x-dead-letter-exchange": ("S", b"x"),
+        "x-max-length": ("I", 1),
+        "x-expires": ("I", 1),
+    }
+    told = []
+    while given:
+        with pytest.raises(PreconditionFailed) as raised:
+            check_equivalent_arguments(COMPARED["classic"], given, {}, "queue", "q", "/")
+        told.append(raised.value.text.split("'")[1])
+        del given[told[-1]]
+    assert told == ["x-expires", "x-dead-letter-exchange", "x-max-length", "x-overflow", "x-queue-type"]
+
+
 def test_differences_are_named() -> None:
     key = "x-max-length"
     begin = f"inequivalent arg '{key}' {WHERE}: received"
@@ -159,9 +195,12 @@ def test_differences_are_named() -> None:
     assert inequivalence(key, {}, {key: ("l", 5)}) == (f"{begin} none but current is the value '5' of type 'long'")
 
 
-def test_a_boolean_is_not_a_number() -> None:
+def test_a_boolean_or_a_float_is_no_integer() -> None:
     key = "x-single-active-consumer"
     assert inequivalence(key, {key: ("t", True)}, {key: ("I", 1)})
+    assert inequivalence("x-max-length", {"x-max-length": ("d", 5.0)}, {"x-max-length": ("I", 5)}) == (
+        f"inequivalent arg 'x-max-length' {WHERE}: received '5.0' but current is '5'"
+    )
 
 
 def test_properties_that_differ_are_named() -> None:
