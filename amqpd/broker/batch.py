@@ -82,10 +82,15 @@ KINDS: Final[dict[str, Kind]] = {
 MessageRow = tuple[int, str, str, bytes, bytes]
 # (queue, position, flags). The position is the message's id.
 EntryRow = tuple[int, int, int]
-# (queue, position, flags, deadline): an entry that expires, in milliseconds since 1970.
-ExpiringRow = tuple[int, int, int, int]
+# (queue, position, flags, deadline, name): an entry with a deadline, in milliseconds since 1970. ``name`` is what it
+# can be found by in a queue that is searched (its message-id), else None.
+ExpiringRow = tuple[int, int, int, int, str | None]
 # (queue, position, deliveries, acquired): how often an entry came back from a consumer.
 CountRow = tuple[int, int, int, int]
+# (queue, position, deadline): another deadline for an early entry.
+MovedRow = tuple[int, int, int]
+# (space, key, expires): a note, in milliseconds since 1970. A space is the id of a queue.
+NoteRow = tuple[int, bytes, int]
 # (queue, first, last), both ends included.
 EntryRange = tuple[int, int, int]
 # (first, last) message ids, both ends included.
@@ -107,6 +112,9 @@ class Batch:
     ``expiring`` and ``paged_expiring`` are entries, too: those with a deadline.
     ``counted`` are entries of this batch or an earlier one whose counts changed; they may be settled by now. An
     entry that comes twice comes with the same counts.
+    ``moved`` are early entries of an earlier batch with another deadline; they may be settled by now.
+    ``notes`` are put, or replaced; ``forgotten`` are (space, key) of notes that go, ``outdated`` (space, up_to) of
+    those that expired up to then. A key is in one of the first two only, and what is outdated goes first.
     ``redelivered`` are (queue, position): entries up to the position may have been delivered before.
     What is called a queue here is a lane: a queue, or one priority of it (``levels`` of its definition).
     ``next_id`` is the first id not used yet; after a restart ids start there.
@@ -129,6 +137,10 @@ class Batch:
         self.purged: list[EntryRange] = []
         self.depths: list[Depth] = []
         self.redelivered: list[tuple[int, int]] = []
+        self.moved: list[MovedRow] = []
+        self.notes: list[NoteRow] = []
+        self.forgotten: list[tuple[int, bytes]] = []
+        self.outdated: list[tuple[int, int]] = []
 
 
 class StoredEntry(NamedTuple):

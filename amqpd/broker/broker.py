@@ -3,7 +3,7 @@
 Bytes and time go in; bytes and journal batches come out. Every input (bytes of a connection, a committed batch, a
 page, a deadline) is followed by ``run_turn``:
 
-1. dead letters are published;
+1. dead letters are published, then delayed messages whose time has come;
 2. dirty queues deliver what they can;
 3. queues nobody wants any more are deleted;
 4. consumers that lost their queue are told, after the replies of the turn;
@@ -17,14 +17,19 @@ from typing import Final, final
 from mypy_extensions import i64, mypyc_attr
 
 from amqpd.broker.batch import Batch, Definition, Scalar, StoredEntry, Summary
+from amqpd.broker.exchange import Exchange
 from amqpd.broker.journal import CommitPort, Journal
+from amqpd.broker.message import Address, Message
 from amqpd.broker.policies import OPERATOR_POLICY, POLICY, policy_of
+from amqpd.broker.queue import Queue
 from amqpd.broker.registry import Registry
-from amqpd.broker.router import Router
-from amqpd.broker.shard import PageRequest, Shard
+from amqpd.broker.router import Route, Router
+from amqpd.broker.shard import PageRequest, PageSource, Shard
 from amqpd.broker.timers import Timers
 from amqpd.broker.vhost import Revision, VHost
 from amqpd.spec.errors import AmqpError
+from amqpd.wire.basic import address
+from amqpd.wire.content import ContentHeader
 from amqpd.wire.outbox import Outbox
 from amqpd.wire.table import decode_table
 
@@ -95,6 +100,8 @@ class Broker:
         shard = self.shard
         if shard.letters:
             self._post_letters()
+        if shard.due:
+            self._post_due()
         if shard.dirty:
             dirty = shard.dirty
             shard.dirty = []
@@ -133,6 +140,15 @@ class Broker:
         if crowded:
             self._release_throttled()
 
+    def _post_due(self) -> None:
+        shard = self.shard
+        if not self._room_for_letters():
+            return
+        due = shard.due
+        shard.due = []
+        for poster in due:
+            poster.post(self, LETTERS_PER_TURN)
+
     def _room_for_letters(self) -> bool:
         journal = self.journal
         return journal.open_bytes <= journal.open_bytes_max // LETTERS_SHARE
@@ -140,7 +156,8 @@ class Broker:
     def busy(self) -> bool:
         """The last turn left work for another one."""
         shard = self.shard
-        return len(shard.dirty) > 0 or (len(shard.letters) > 0 and self._room_for_letters())
+        waiting = len(shard.letters) + len(shard.due)
+        return len(shard.dirty) > 0 or (waiting > 0 and self._room_for_letters())
 
     def tick(self, now: int) -> None:
         """Deadlines up to ``now`` passed."""
@@ -219,6 +236,15 @@ class Broker:
         else:
             queue.page_loaded(request, page)
 
+    def publish(self, vhost: VHost, exchange: Exchange, routing_key: str, header: ContentHeader, body: bytes) -> bool:
+        """Publish a message of the broker's own; False when no queue took it. Not from inside a pump or a route."""
+        where = Address(exchange.name, routing_key, address(exchange.name, routing_key))
+        message = Message(where, header, body)
+        taken = False
+        for queue in self.router.route(vhost, Route(where, exchange, False), [routing_key], header):
+            taken = queue.publish(message) or taken
+        return taken
+
     # Virtual hosts
 
     def create_vhost(self, name: str, description: str = "", tags: str = "", metadata: str = "{}") -> VHost:
@@ -267,6 +293,8 @@ class Broker:
         for exchange in list(vhost.exchanges.values()):
             if exchange.name in vhost.exchanges:
                 vhost.delete_exchange(exchange)
+        for queue in list(vhost.internal_queues.values()):
+            vhost.drop_internal_queue(queue)
         vhost.drop_settings()
         self.journal.define(Definition("vhost", True, {"name": name}))
 
@@ -314,27 +342,36 @@ class Broker:
                 raise ValueError(f"{definition.kind} ({shown}): {error}") from error
         for vhost in self.vhosts.values():
             vhost.apply_policies(vhost.policies.every())
+            vhost.restoring = False
         # Restoring is no change.
         journal.definitions = []
         for vhost in self.vhosts.values():
             for exchange in vhost.exchanges.values():
                 exchange.defined_batch = 0
-            for queue in vhost.queues.values():
+            for queue in vhost.every_queue():
                 queue.defined_batch = 0
         journal.open_bytes = 0
         for vhost in self.vhosts.values():
-            for queue in vhost.queues.values():
+            for queue in vhost.every_queue():
                 for level in range(int(queue.levels)):
                     row = by_id.get(int(queue.id) + level)
                     if row is not None:
                         queue.restore(level, row, row.redelivered if clean else row.last)
+            for exchange in list(vhost.exchanges.values()):
+                exchange.declared(vhost)
+
+    def started(self, source: PageSource) -> None:
+        """Everything was restored: plugins may look at it, and read the store by themselves."""
+        for function in self.registry.starting:
+            function(self, source)
 
     def _restore_definition(self, definition: Definition) -> None:
         kind, values = definition.kind, definition.values
         if kind == "vhost":
-            self._add_vhost(
+            vhost = self._add_vhost(
                 str(values["name"]), str(values["description"]), str(values["tags"]), str(values["metadata"])
             )
+            vhost.restoring = True
         elif kind == "exchange":
             self._check_known(definition, values["type"] in self.registry.exchange_types)
             self._vhost(definition).declare_exchange(
@@ -347,14 +384,7 @@ class Broker:
             )
         elif kind == "queue":
             self._check_known(definition, values["type"] in self.registry.queue_types)
-            queue = self._vhost(definition).declare_queue(
-                str(values["name"]),
-                str(values["type"]),
-                True,
-                bool(values["auto_delete"]),
-                None,
-                decode_table(_octets(values["arguments"])),
-            )
+            queue = self._restored_queue(self._vhost(definition), values)
             identity = values["id"]
             assert isinstance(identity, int)
             queue.identify(identity)
@@ -368,6 +398,13 @@ class Broker:
             self._vhost(definition).parameters[key] = str(values["value"])
         elif kind == "global_parameter":
             self.global_parameters[str(values["name"])] = str(values["value"])
+
+    def _restored_queue(self, vhost: VHost, values: dict[str, Scalar]) -> Queue:
+        name, kind = str(values["name"]), str(values["type"])
+        if kind in self.registry.internal_types:
+            return vhost.internal_queue(kind, name, True)
+        arguments = decode_table(_octets(values["arguments"]))
+        return vhost.declare_queue(name, kind, True, bool(values["auto_delete"]), None, arguments)
 
     def _check_known(self, definition: Definition, known: bool) -> None:
         """A plugin that brought a type may be gone."""
@@ -391,7 +428,7 @@ class Broker:
     def finish(self) -> None:
         """Before the last batch: note how far deliveries went, so that a clean start flags just those."""
         for vhost in self.vhosts.values():
-            for queue in vhost.queues.values():
+            for queue in vhost.every_queue():
                 if queue.durable:
                     for lane in queue.lanes():
                         if lane.last_delivered:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from mypy_extensions import mypyc_attr
 
 from amqpd.broker.queue import Destination, Queue
 from amqpd.wire.content import ContentHeader
 from amqpd.wire.table import Table, encode_table
+
+if TYPE_CHECKING:
+    from amqpd.broker.router import Route
+    from amqpd.broker.vhost import VHost
 
 BindingKey = tuple[str, str, str, bytes]
 
@@ -67,6 +71,15 @@ class Exchange(Destination):
         self.policy: str = ""
         self.bindings: dict[BindingKey, Binding] = {}
 
+    def declared(self, vhost: VHost) -> None:
+        """It is in ``vhost`` from now on. After a restart this is called when everything else was restored."""
+
+    def deleted(self, vhost: VHost) -> None:
+        """It is gone from ``vhost``, its bindings too."""
+
+    def bound(self, vhost: VHost, binding: Binding) -> None:
+        """A client made a new binding; not called for those a restart restores."""
+
     def validate_binding(self, routing_key: str, arguments: Table) -> None:
         """Raises PreconditionFailed (406, closes the channel) on arguments this type cannot bind with."""
 
@@ -95,5 +108,17 @@ class Exchange(Destination):
         raise NotImplementedError
 
     def route(self, routing_key: str, header: ContentHeader, found: list[Destination]) -> None:
-        """Append the destinations of a message; the same one may be appended twice."""
+        """Append the destinations of a message for one of its keys; the same one may be appended twice.
+
+        Also called to probe, with an empty header, and for a message that is never published (a transaction that is
+        rolled back). What must happen with the message itself is up to the queues found: their ``publish``.
+        """
         raise NotImplementedError
+
+    def route_all(self, route: Route, keys: list[str], header: ContentHeader, found: list[Destination]) -> None:
+        """Append the destinations for all keys of a message: its routing key, then CC and BCC.
+
+        For types that look at all of them, at ``route.mandatory`` or ``route.publisher``; ``header`` still has BCC.
+        """
+        for key in keys:
+            self.route(key, header, found)

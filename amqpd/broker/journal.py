@@ -17,9 +17,11 @@ from mypy_extensions import i64, mypyc_attr
 from amqpd.broker.batch import EARLY, PAGED, SHARED, Batch, Definition, MessageRow
 from amqpd.broker.message import ANNIHILATED, NOT_STORED, Entry, Message
 from amqpd.broker.queue import Lane, Queue
+from amqpd.wire.content import message_id
 
 # Bodies waiting in the open batch: above this nobody who publishes is read until the writer caught up.
 OPEN_BYTES_MAX: Final = 32 << 20
+FORGOTTEN: Final = -1
 ENTRY_COST: Final = 200  # octets an open entry is counted with, beside its body, and a definition
 
 
@@ -51,6 +53,11 @@ class Journal:
         self.depth_changed: list[Lane] = []
         # By lane and position. One that comes back again and again is written once.
         self.counted: dict[tuple[int, int], Entry] = {}
+        # By lane and position.
+        self.moved: dict[tuple[int, int], Entry] = {}
+        # By space and key: when it expires, FORGOTTEN where it goes.
+        self.notes: dict[tuple[int, bytes], int] = {}
+        self.outdated: dict[int, int] = {}
         # Ports that wait for the open batch and for the sealed one.
         self.waiting: list[CommitPort] = []
         self.waiting_sealed: list[CommitPort] = []
@@ -102,6 +109,26 @@ class Journal:
         if entry.batch != NOT_STORED:
             self.counted[int(entry.lane.id), int(entry.position)] = entry
 
+    def move(self, entry: Entry) -> None:
+        """The deadline of an early entry has changed: write it."""
+        if entry.batch != self.number:
+            self.moved[int(entry.lane.id), int(entry.position)] = entry
+
+    def note(self, space: int, key: bytes, expires: int) -> None:
+        """Keep ``key`` in the store until ``expires``, in milliseconds since 1970, or replace it.
+
+        ``space``: the id of a durable queue; when that is dropped, its notes go.
+        """
+        self.notes[space, key] = expires
+        self.open_bytes += ENTRY_COST
+
+    def forget_note(self, space: int, key: bytes) -> None:
+        self.notes[space, key] = FORGOTTEN
+
+    def forget_notes(self, space: int, up_to: int) -> None:
+        """Drop the notes of ``space`` that expired up to ``up_to``, but for those put in the open batch."""
+        self.outdated[space] = up_to
+
     def define(self, definition: Definition) -> None:
         """Put or drop a definition with the open batch."""
         self.definitions.append(definition)
@@ -120,6 +147,9 @@ class Journal:
             and not self.purged
             and not self.redelivered
             and not self.counted
+            and not self.moved
+            and not self.notes
+            and not self.outdated
         )
 
     def seal(self) -> Batch:
@@ -133,6 +163,7 @@ class Journal:
         self._seal_inserted(batch)
         self._seal_settled(batch)
         self._seal_counted(batch)
+        self._seal_notes(batch)
         for lane in self.depth_changed:
             batch.depths.append((int(lane.id), int(lane.stored_messages), int(lane.stored_bytes)))
         self.sealed = batch
@@ -152,6 +183,9 @@ class Journal:
         self.redelivered = []
         self.depth_changed = []
         self.counted = {}
+        self.moved = {}
+        self.notes = {}
+        self.outdated = {}
         self.waiting = []
         self.paging = []
 
@@ -191,7 +225,9 @@ class Journal:
             if entry.paged:
                 if entry.deadline:
                     flags = PAGED | EARLY if entry.early else PAGED
-                    batch.paged_expiring.append((int(lane.id), int(message_id), flags, int(entry.deadline)))
+                    batch.paged_expiring.append(
+                        (int(lane.id), int(message_id), flags, int(entry.deadline), name_of(entry))
+                    )
                 else:
                     batch.paged_entries.append((int(lane.id), int(message_id), PAGED))
                 if message_id != last_paged_id:
@@ -200,7 +236,7 @@ class Journal:
                 continue
             if entry.deadline:
                 flags = (SHARED if message.copies > 1 else 0) | (EARLY if entry.early else 0)
-                batch.expiring.append((int(lane.id), int(message_id), flags, int(entry.deadline)))
+                batch.expiring.append((int(lane.id), int(message_id), flags, int(entry.deadline), name_of(entry)))
             else:
                 batch.entries.append((int(lane.id), int(message_id), SHARED if message.copies > 1 else 0))
             if message_id != last_id:
@@ -214,6 +250,17 @@ class Journal:
         for (lane, position), entry in self.counted.items():
             if entry.batch != ANNIHILATED and not entry.queue.deleted:
                 batch.counted.append((lane, position, int(entry.deliveries), int(entry.acquired)))
+        for (lane, position), entry in self.moved.items():
+            if not entry.queue.deleted:
+                batch.moved.append((lane, position, int(entry.deadline)))
+
+    def _seal_notes(self, batch: Batch) -> None:
+        for (space, key), expires in self.notes.items():
+            if expires == FORGOTTEN:
+                batch.forgotten.append((space, key))
+            else:
+                batch.notes.append((space, key, expires))
+        batch.outdated = list(self.outdated.items())
 
     def _seal_settled(self, batch: Batch) -> None:
         """Settled entries as ranges: of positions for each lane, and of message ids nobody else holds."""
@@ -247,6 +294,11 @@ class Journal:
         if lane is not None:
             places.append((int(lane.id), int(first), int(last)))
         batch.released = id_ranges(ids)
+
+
+def name_of(entry: Entry) -> str | None:
+    """What the entry can be found by in the store."""
+    return message_id(entry.message.header) if entry.lane.named else None
 
 
 def message_row(message: Message) -> MessageRow:

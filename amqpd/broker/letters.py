@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
-from mypy_extensions import mypyc_attr
+from mypy_extensions import i64, mypyc_attr
 
 from amqpd.broker.message import Entry
 
@@ -30,6 +30,15 @@ class Letter:
     def __init__(self, entry: Entry, reason: str) -> None:
         self.entry: Entry = entry
         self.reason: str = reason
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Poster:
+    """Has messages to publish that no input brought: it puts itself on ``Shard.due`` and is called in the next turn."""
+
+    def post(self, broker: Broker, limit: i64) -> None:
+        """Publish at most ``limit`` of them; with more left it puts itself on ``Shard.due`` again."""
+        raise NotImplementedError
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

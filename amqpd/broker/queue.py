@@ -58,6 +58,10 @@ class ChannelPort:
     def settings_changed(self, consumer: Consumer) -> None:
         """The settings of the consumer's queue changed."""
 
+    def give_back(self, message: Message) -> bool:
+        """A mandatory message found no queue after all (basic.return); False when the publisher cannot hear it."""
+        return False
+
 
 @final
 class Consumer:
@@ -106,6 +110,7 @@ class Lane:
     a block that begins with the queue's, and the level is what is added to it.
     ``stored_*``: what the store holds of it durably, for the summary a start reads.
     ``last_delivered``: the highest position that may have been delivered.
+    ``named``: the store finds its entries by the message-id, where they have deadlines.
     """
 
     def __init__(self, queue: Queue, level: i64) -> None:
@@ -116,6 +121,7 @@ class Lane:
         self.stored_bytes: i64 = 0
         self.depth_batch: i64 = 0
         self.last_delivered: i64 = 0
+        self.named: bool = False
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -2,36 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amqpd.broker.exchange import Exchange
 from amqpd.broker.letters import LetterHandler
 from amqpd.broker.queue import Queue
 from amqpd.broker.router import RouteExtension
-from amqpd.broker.shard import Shard
+from amqpd.broker.shard import PageSource, Shard
 from amqpd.wire.table import Table
+
+if TYPE_CHECKING:
+    from amqpd.broker.broker import Broker
 
 # (vhost, name, durable, auto_delete, internal, arguments)
 ExchangeFactory = Callable[[str, str, bool, bool, bool, Table], Exchange]
 # (shard, vhost, name, durable, auto_delete, owner, arguments)
 QueueFactory = Callable[[Shard, str, str, bool, bool, object, Table], Queue]
+# (broker, arguments as JSON has them) -> what JSON can carry, or an ``Inquiry`` (amqpd/broker/inquiry.py)
+CommandFunction = Callable[["Broker", Mapping[str, Any]], object]
+
+
+class Command(NamedTuple):
+    """``changes``: there is something to commit after it."""
+
+    run: CommandFunction
+    changes: bool
 
 
 class Registry:
+    """Names are given once: a second type or command of the same name raises ValueError."""
+
     def __init__(self) -> None:
         self.exchange_types: dict[str, ExchangeFactory] = {}
         self.queue_types: dict[str, QueueFactory] = {}
+        self.internal_types: set[str] = set()
+        self.commands: dict[str, Command] = {}
+        self.starting: list[Callable[[Broker, PageSource], None]] = []
         self.route_extensions: list[RouteExtension] = []
         self.queue_features: list[Callable[[Queue], None]] = []
         self.letter_handler: LetterHandler | None = None
 
     def exchange_type(self, name: str, factory: ExchangeFactory) -> None:
-        """Exchanges declared with type ``name`` are made by ``factory``."""
+        """Exchanges declared with type ``name`` are made by ``factory``.
+
+        It may raise PreconditionFailed (406, closes the channel) on arguments it cannot work with.
+        """
+        if name in self.exchange_types:
+            raise ValueError(f"exchange type '{name}' is registered already")
         self.exchange_types[name] = factory
 
-    def queue_type(self, name: str, factory: QueueFactory) -> None:
-        """Queues declared with x-queue-type ``name`` are made by ``factory``."""
+    def queue_type(self, name: str, factory: QueueFactory, internal: bool = False) -> None:
+        """Queues declared with x-queue-type ``name`` are made by ``factory``.
+
+        ``internal``: no client can declare one; exchanges get theirs from ``VHost.internal_queue``.
+        """
+        if name in self.queue_types:
+            raise ValueError(f"queue type '{name}' is registered already")
         self.queue_types[name] = factory
+        if internal:
+            self.internal_types.add(name)
+
+    def command(self, name: str, function: CommandFunction, changes: bool = False) -> None:
+        """A command of the control socket and of the command line; ValueError refuses it, with one line."""
+        if name in self.commands:
+            raise ValueError(f"command '{name}' is registered already")
+        self.commands[name] = Command(function, changes)
+
+    def started(self, function: Callable[[Broker, PageSource], None]) -> None:
+        """Called once with the broker and a reader of the store: everything was restored, no client is there yet."""
+        self.starting.append(function)
 
     def queue_feature(self, attach: Callable[[Queue], None]) -> None:
         """Called with each new queue, and again when its settings change: gives it a feature where they ask for one."""

@@ -13,7 +13,7 @@ from mypy_extensions import mypyc_attr
 
 from amqpd.broker.exchange import Exchange
 from amqpd.broker.message import Address
-from amqpd.broker.queue import Destination, Queue
+from amqpd.broker.queue import ChannelPort, Destination, Queue
 from amqpd.broker.vhost import VHost
 from amqpd.wire.content import ContentHeader
 
@@ -44,13 +44,17 @@ class RouteExtension:
 class Route:
     """The answer for one publish address.
 
+    ``publisher``: the channel it is published on; None for what the broker publishes itself.
     ``cacheable``: every exchange on the way routes by key only.
     """
 
-    def __init__(self, address: Address, exchange: Exchange, mandatory: bool) -> None:
+    def __init__(
+        self, address: Address, exchange: Exchange, mandatory: bool, publisher: ChannelPort | None = None
+    ) -> None:
         self.address: Address = address
         self.exchange: Exchange = exchange
         self.mandatory: bool = mandatory
+        self.publisher: ChannelPort | None = publisher
         self.queues: list[Queue] = []
         self.cacheable: bool = True
 
@@ -84,13 +88,13 @@ class Router:
             if not exchange.key_only:
                 route.cacheable = False
             found: list[Destination] = []
-            for key in keys:
-                if exchange.name == DEFAULT_EXCHANGE:
+            if exchange.name == DEFAULT_EXCHANGE:
+                for key in keys:
                     queue = vhost.routable(key)
                     if queue is not None:
                         found.append(queue)
-                else:
-                    exchange.route(key, header, found)
+            else:
+                exchange.route_all(route, keys, header, found)
             if not found:
                 relief = self._unrouted(vhost, exchange)
                 if relief is not None and relief not in visited:

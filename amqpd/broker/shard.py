@@ -12,7 +12,7 @@ from amqpd.broker.queue import Consumer, Lane, Queue
 from amqpd.broker.timers import Timers
 
 if TYPE_CHECKING:
-    from amqpd.broker.letters import Letter
+    from amqpd.broker.letters import Letter, Poster
 
 # A queue keeps this much of itself in memory whatever others do, and never more than the second figure; in
 # between the shard's budget decides. Octets of bodies, each message counted with ``MESSAGE_COST`` more.
@@ -41,6 +41,14 @@ class PageSource(Protocol):
     def load(self, queue: int, after: int, limit: int, max_bytes: int) -> list[StoredEntry]: ...
 
     def due(self, queue: int, after: int, up_to: int, limit: int, max_bytes: int) -> Due: ...
+
+    def upcoming(self, queue: int, after: tuple[int, int], limit: int, max_bytes: int) -> list[StoredEntry]: ...
+
+    def named(self, queue: int, name: str, limit: int) -> list[StoredEntry]: ...
+
+    def overdue(self, queue: int, up_to: int) -> int: ...
+
+    def notes(self, space: int, after: bytes, limit: int) -> list[tuple[bytes, int]]: ...
 
 
 @final
@@ -77,6 +85,7 @@ class Shard:
 
     ``now``: milliseconds since 1970, set by the edge before each input; it never goes back.
     ``letters``: entries that left their queue for good and go to its dead-letter exchange.
+    ``due``: those that have delayed messages to publish now.
     ``unwanted``: queues that are to be deleted at the end of the turn.
     """
 
@@ -85,6 +94,7 @@ class Shard:
         self.timers: Timers = Timers()
         self.now: i64 = 0
         self.letters: list[Letter] = []
+        self.due: list[Poster] = []
         self.unwanted: list[Queue] = []
         self.dirty: list[Queue] = []
         self.page_requests: list[PageRequest] = []

@@ -62,6 +62,7 @@ class VHost:
         self.registry: Registry = registry
         self.revision: Revision = revision
         self.deleted: bool = False
+        self.restoring: bool = False  # what is declared is what the store holds
         self.description: str = ""
         self.tags: str = ""
         self.metadata: str = "{}"
@@ -71,6 +72,8 @@ class VHost:
         self.parameters: dict[tuple[str, str], str] = {}
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
+        # Queues of exchanges that keep messages (``internal_queue``): no client sees them.
+        self.internal_queues: dict[str, Queue] = {}
         # Reply queues live beside the others: nobody declares, binds or lists them.
         self.reply_queues: dict[str, Queue] = {}
         # Bindings by destination, so that its end does not search every exchange.
@@ -99,6 +102,8 @@ class VHost:
         apply_to_exchange(self.policies, exchange)
         self.exchanges[name] = exchange
         self.revision.value += 1
+        if not self.restoring:
+            exchange.declared(self)
         if durable:
             exchange.defined_batch = self.shard.journal.number
             self._define(
@@ -127,18 +132,49 @@ class VHost:
             self._drop("exchange", {"vhost": self.name, "name": exchange.name})
         for binding in list(exchange.bindings.values()):
             self._forget(binding)
-        return self._take_bindings(exchange)
+        sources = self._take_bindings(exchange)
+        exchange.deleted(self)
+        return sources
 
     def declare_queue(
         self, name: str, kind: str, durable: bool, auto_delete: bool, owner: object, arguments: Table
     ) -> Queue:
         """Make a new queue. ``kind`` must be registered; ``owner`` makes it exclusive."""
-        queue = self.registry.queue_types[kind](self.shard, self.name, name, durable, auto_delete, owner, arguments)
+        queue = self._make_queue(name, kind, durable, auto_delete, owner, arguments)
         apply_to_queue(self.policies, queue)
-        queue.identify(self.shard.journal.new_ids(queue.levels))
         queue.reconfigure(self.registry.queue_features)
         self.queues[name] = queue
         self.revision.value += 1
+        return queue
+
+    def internal_queue(self, kind: str, name: str, durable: bool) -> Queue:
+        """The queue of this name that clients do not see, made where there is none. ``kind`` is registered as internal.
+
+        For an exchange that keeps messages, and by its name: what it journals there is restored when it is durable.
+        No policy applies to it, it has no features.
+        """
+        queue = self.internal_queues.get(name)
+        if queue is None:
+            queue = self._make_queue(name, kind, durable, False, None, {})
+            self.internal_queues[name] = queue
+        return queue
+
+    def drop_internal_queue(self, queue: Queue) -> None:
+        """Delete it with everything in it."""
+        if self.internal_queues.pop(queue.name, None) is queue:
+            if queue.durable:
+                self._drop("queue", {"id": int(queue.id)})
+            queue.dispose()
+
+    def every_queue(self) -> list[Queue]:
+        """Those clients see and the internal ones."""
+        return [*self.queues.values(), *self.internal_queues.values()]
+
+    def _make_queue(
+        self, name: str, kind: str, durable: bool, auto_delete: bool, owner: object, arguments: Table
+    ) -> Queue:
+        queue = self.registry.queue_types[kind](self.shard, self.name, name, durable, auto_delete, owner, arguments)
+        queue.identify(self.shard.journal.new_ids(queue.levels))
         if durable:
             queue.defined_batch = self.shard.journal.number
             self._define(
@@ -180,6 +216,8 @@ class VHost:
         self.revision.value += 1
         if binding.durable:
             self._define("binding", self._binding_row(binding))
+        if not self.restoring:
+            source.bound(self, binding)
 
     def unbind(self, source: Exchange, destination: Destination, routing_key: str, arguments: Table) -> None:
         """Unbind; a binding that is not there is no error."""

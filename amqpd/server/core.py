@@ -79,6 +79,7 @@ def _restored(settings: Settings, opened: Opened, reader: SqliteReader) -> tuple
     for definition in summary.definitions:
         users.apply(definition)
     broker.restore(summary, opened.clean)
+    broker.started(reader)
     return broker, users
 
 

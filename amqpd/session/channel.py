@@ -163,7 +163,7 @@ class Channel(ChannelPort):
                 BASIC_PUBLISH,
             )
         self.check_topic(exchange, routing_key, WRITE, BASIC_PUBLISH)
-        route = Route(Address(exchange_name, routing_key, wire), exchange, (bits & MANDATORY) != 0)
+        route = Route(Address(exchange_name, routing_key, wire), exchange, (bits & MANDATORY) != 0, self)
         route.queues = self.broker.router.route(self.vhost, route, [routing_key], _NO_HEADER)
         if route.cacheable:
             if len(self.routes) >= ROUTES_MAX:
@@ -325,6 +325,12 @@ class Channel(ChannelPort):
         writer.shortstr(address.exchange).shortstr(address.routing_key)
         self.outbox.write(writer.frame(int(self.number)))
         self.outbox.content(self.number, message.header.payload, message.body)
+
+    def give_back(self, message: Message) -> bool:
+        if self.closed or self.closing:
+            return False
+        self._return(message)
+        return True
 
     def _check_properties(self, route: Route, header: ContentHeader) -> list[str]:
         """What the properties ask for, in RabbitMQ's order; returns the further routing keys of CC and BCC.

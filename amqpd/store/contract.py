@@ -17,8 +17,9 @@ Used by the store thread only; every method blocks. No trio, time, thread, socke
    ``paged_messages``, of this batch or an earlier one; a row that comes again is left alone. ``settled``
    and ``purged`` ranges and dropped queues take paged entries too, and the store finds by itself which
    paged messages nobody refers to any more: ``released``, ``shared``, ``depths`` and the flag SHARED speak
-   of durable entries only. ``counted`` speaks of both.
-8. What a batch calls a queue is a lane. A batch that changes what a lane holds durably gives its depth.
+   of durable entries only. ``counted`` and ``moved`` speak of both.
+8. Notes belong to a queue, and go when it is dropped.
+9. What a batch calls a queue is a lane. A batch that changes what a lane holds durably gives its depth.
 """
 
 from __future__ import annotations
@@ -121,6 +122,23 @@ class StoreReader(Protocol):
         """Early entries of ``queue`` with a position above ``after`` and a deadline not above ``up_to``, in order of
         deadline; ``limit`` and ``max_bytes`` as for ``load``. ``next_deadline`` is the smallest one of the early
         entries above ``after`` that are not among them."""
+        ...
+
+    def upcoming(self, queue: int, after: tuple[int, int], limit: int, max_bytes: int) -> list[StoredEntry]:
+        """Early entries of ``queue`` behind ``after`` (deadline, position), in that order; ``limit`` and ``max_bytes``
+        as for ``load``."""
+        ...
+
+    def named(self, queue: int, name: str, limit: int) -> list[StoredEntry]:
+        """Entries of ``queue`` with a deadline that were put with this name, by position; at most ``limit``."""
+        ...
+
+    def overdue(self, queue: int, up_to: int) -> int:
+        """How many early entries of ``queue`` have a deadline not above ``up_to``."""
+        ...
+
+    def notes(self, space: int, after: bytes, limit: int) -> list[tuple[bytes, int]]:
+        """Keys above ``after`` and when they expire, in order of key; ``limit`` at most."""
         ...
 
     def bodies(self, ids: Sequence[int]) -> list[bytes]:

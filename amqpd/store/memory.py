@@ -20,6 +20,7 @@ from amqpd.broker.batch import (
     EntryRow,
     ExpiringRow,
     MessageRow,
+    MovedRow,
     QueueSummary,
     Scalar,
     StoredEntry,
@@ -45,6 +46,8 @@ class MemoryDisk:
         self.definitions: dict[str, dict[tuple[Scalar, ...], dict[str, Scalar]]] = {kind: {} for kind in KINDS}
         self.depths: dict[int, tuple[int, int]] = {}
         self.redelivered: dict[int, int] = {}
+        # By space, when each key expires.
+        self.notes: dict[int, dict[bytes, int]] = {}
         self.durable = _Shelf()
         self.paged = _Shelf()
 
@@ -153,6 +156,41 @@ class MemoryReader:
                 size += len(entries[-1].body)
         return Due(entries, 0)
 
+    def upcoming(self, queue: int, after: tuple[int, int], limit: int, max_bytes: int) -> list[StoredEntry]:
+        page: list[StoredEntry] = []
+        size = 0
+        with self._disk.lock:
+            durable, paged = self._disk.durable, self._disk.paged
+            for deadline, position in merge(durable.early.get(queue, []), paged.early.get(queue, [])):
+                if (deadline, position) <= after:
+                    continue
+                if len(page) == limit or size > max_bytes:
+                    break
+                shelf = durable if (queue, position) in durable.flags else paged
+                page.append(shelf.stored(queue, position))
+                size += len(page[-1].body)
+        return page
+
+    def named(self, queue: int, name: str, limit: int) -> list[StoredEntry]:
+        with self._disk.lock:
+            found = [
+                shelf.stored(queue, position)
+                for shelf in (self._disk.durable, self._disk.paged)
+                for (lane, position), one in shelf.names.items()
+                if lane == queue and one == name
+            ]
+        return sorted(found)[:limit]
+
+    def overdue(self, queue: int, up_to: int) -> int:
+        with self._disk.lock:
+            shelves = (self._disk.durable, self._disk.paged)
+            return sum(bisect_right(shelf.early.get(queue, []), (up_to, _POSITION_MAX)) for shelf in shelves)
+
+    def notes(self, space: int, after: bytes, limit: int) -> list[tuple[bytes, int]]:
+        with self._disk.lock:
+            notes = self._disk.notes.get(space, {})
+            return sorted(item for item in notes.items() if item[0] > after)[:limit]
+
     def load(self, queue: int, after: int, limit: int, max_bytes: int) -> list[StoredEntry]:
         page: list[StoredEntry] = []
         size = 0
@@ -193,6 +231,7 @@ class _Shelf:
         # Of the entries that have them: deadlines, and how often they were delivered and acquired.
         self.deadlines: dict[tuple[int, int], int] = {}
         self.counts: dict[tuple[int, int], tuple[int, int]] = {}
+        self.names: dict[tuple[int, int], str] = {}
         # By queue, (deadline, position) of its early entries, ascending.
         self.early: dict[int, list[tuple[int, int]]] = {}
         self.holders: dict[int, int] = {}
@@ -202,9 +241,11 @@ class _Shelf:
             self.messages.setdefault(message[0], message)
         for queue, position, flags in entries:
             self._put(queue, position, flags)
-        for queue, position, flags, deadline in expiring:
+        for queue, position, flags, deadline, name in expiring:
             self._put(queue, position, flags)
             self.deadlines[queue, position] = deadline
+            if name is not None:
+                self.names[queue, position] = name
             if flags & EARLY:
                 insort(self.early.setdefault(queue, []), (deadline, position))
 
@@ -218,6 +259,14 @@ class _Shelf:
         for queue, position, deliveries, acquired in rows:
             if (queue, position) in self.flags:
                 self.counts[queue, position] = (deliveries, acquired)
+
+    def move(self, rows: Iterable[MovedRow]) -> None:
+        for queue, position, deadline in rows:
+            if self.flags.get((queue, position), 0) & EARLY:
+                early = self.early[queue]
+                del early[bisect_left(early, (self.deadlines[queue, position], position))]
+                insort(early, (deadline, position))
+                self.deadlines[queue, position] = deadline
 
     def take(self, ranges: Iterable[EntryRange]) -> list[int]:
         """Remove the entries inside ``ranges``; returns their positions."""
@@ -237,6 +286,7 @@ class _Shelf:
     def _forget(self, queue: int, position: int) -> None:
         flags = self.flags.pop((queue, position))
         self.counts.pop((queue, position), None)
+        self.names.pop((queue, position), None)
         deadline = self.deadlines.pop((queue, position), 0)
         if flags & EARLY:
             early = self.early[queue]
@@ -277,6 +327,8 @@ def _apply(disk: MemoryDisk, batch: Batch) -> None:
     disk.paged.put(batch.paged_messages, batch.paged_entries, batch.paged_expiring)
     disk.durable.count(batch.counted)
     disk.paged.count(batch.counted)
+    disk.durable.move(batch.moved)
+    disk.paged.move(batch.moved)
     disk.durable.take(batch.settled)
     for first, last in batch.released:
         for message in range(first, last + 1):
@@ -287,14 +339,25 @@ def _apply(disk: MemoryDisk, batch: Batch) -> None:
         disk.depths[queue] = (messages, size)
     for queue, position in batch.redelivered:
         disk.redelivered[queue] = max(position, disk.redelivered.get(queue, 0))
+    _write_notes(disk, batch)
     for shelf in (disk.durable, disk.paged):
         shelf.release(shelf.take(discarded))
     for queue, _, last in discarded:
         if last == _POSITION_MAX:
             disk.depths.pop(queue, None)
             disk.redelivered.pop(queue, None)
+            disk.notes.pop(queue, None)
     disk.last_batch = batch.number
     disk.next_id = batch.next_id
+
+
+def _write_notes(disk: MemoryDisk, batch: Batch) -> None:
+    for space, up_to in batch.outdated:
+        disk.notes[space] = {key: expires for key, expires in disk.notes.get(space, {}).items() if expires > up_to}
+    for space, key, expires in batch.notes:
+        disk.notes.setdefault(space, {})[key] = expires
+    for space, key in batch.forgotten:
+        disk.notes.get(space, {}).pop(key, None)
 
 
 def _define(disk: MemoryDisk, definition: Definition) -> None:

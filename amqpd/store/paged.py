@@ -53,12 +53,13 @@ class PagedFile:
         if not self.present and not batch.paged_messages:
             return
         put = batch.paged_messages or batch.paged_entries or batch.paged_expiring
-        if not (put or batch.counted or batch.settled or discarded or self._trash_waiting()):
+        if not (put or batch.counted or batch.moved or batch.settled or discarded or self._trash_waiting()):
             return
         connection, tables = self._open()
         with transaction(connection):
             tables.insert(batch.paged_messages, batch.paged_entries, batch.paged_expiring)
             tables.count(batch.counted)
+            tables.move(batch.moved)
             if batch.settled:
                 tables.delete(batch.settled, [], tables.positions(batch.settled))
             tables.discard(discarded)

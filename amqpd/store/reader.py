@@ -15,6 +15,7 @@ from amqpd.store.connection import connect, roll_back
 from amqpd.store.contract import StoreCorrupt
 from amqpd.store.definitions import read_definitions
 from amqpd.store.errors import store_error
+from amqpd.store.notes import read_notes
 from amqpd.store.paged import PagedFile
 from amqpd.store.tables import POSITION_MAX, pieces, repeated
 
@@ -44,6 +45,21 @@ NEXT_DUE: Final = f"""
 SELECT e.deadline FROM entry AS e INDEXED BY entry_early
 WHERE e.queue = ? AND e.flags & {EARLY} AND (e.deadline, e.position) > (?, ?) AND e.position > ? AND {_NOT_TRASHED}
 ORDER BY e.deadline, e.position LIMIT 1
+"""
+
+UPCOMING: Final = f"""
+{_ENTRY.replace("entry AS e", "entry AS e INDEXED BY entry_early")}
+WHERE e.queue = ? AND e.flags & {EARLY} AND (e.deadline, e.position) > (?, ?) AND {_NOT_TRASHED}
+ORDER BY e.deadline, e.position LIMIT ?
+"""
+OVERDUE: Final = f"""
+SELECT count(*) FROM entry AS e INDEXED BY entry_early
+WHERE e.queue = ? AND e.flags & {EARLY} AND e.deadline <= ? AND {_NOT_TRASHED}
+"""
+NAMED: Final = f"""
+{_ENTRY.replace("entry AS e", "entry AS e INDEXED BY entry_name")}
+WHERE e.queue = ? AND e.name = ? AND {_NOT_TRASHED}
+ORDER BY e.position LIMIT ?
 """
 
 # Ends of a lane's range and its first deadline, found by one seek each; what is in the trash does not count. A lane
@@ -116,6 +132,34 @@ class SqliteReader:
         left = [one.deadline for one in entries[len(kept) :][:1]]
         left += [due.next_deadline for due in (durable, transient) if due.next_deadline]
         return Due(kept, min(left, default=0))
+
+    def upcoming(self, queue: int, after: tuple[int, int], limit: int, max_bytes: int) -> list[StoredEntry]:
+        def read(connection: sqlite3.Connection) -> list[StoredEntry]:
+            return _page(queue, connection.execute(UPCOMING, (queue, *after, limit)), max_bytes)
+
+        found = sorted(self._both(read), key=attrgetter("deadline", "position"))
+        return _cut(found, limit, max_bytes)
+
+    def named(self, queue: int, name: str, limit: int) -> list[StoredEntry]:
+        def read(connection: sqlite3.Connection) -> list[StoredEntry]:
+            return _page(queue, connection.execute(NAMED, (queue, name, limit)), POSITION_MAX)
+
+        return sorted(self._both(read))[:limit]
+
+    def overdue(self, queue: int, up_to: int) -> int:
+        def read(connection: sqlite3.Connection) -> list[int]:
+            return [count for (count,) in connection.execute(OVERDUE, (queue, up_to))]
+
+        return sum(self._both(read))
+
+    def notes(self, space: int, after: bytes, limit: int) -> list[tuple[bytes, int]]:
+        return self._read(self._main, lambda connection: read_notes(connection, space, after, limit))
+
+    def _both(self, read: Callable[[sqlite3.Connection], list[Result]]) -> list[Result]:
+        """What one question finds among durable entries, and then among paged-out ones."""
+        found = self._read(self._main, read)
+        paged = self._present_paged()
+        return found if paged is None else found + self._read(paged, read)
 
     def bodies(self, ids: Sequence[int]) -> list[bytes]:
         found = self._read(self._main, lambda connection: _bodies(connection, ids))
@@ -239,17 +283,22 @@ def _load(connection: sqlite3.Connection, queue: int, after: int, limit: int, ma
 
 
 def _due(connection: sqlite3.Connection, queue: int, after: int, up_to: int, limit: int, max_bytes: int) -> Due:
-    entries: list[StoredEntry] = []
-    size = 0
-    rows = connection.execute(DUE, (queue, up_to, after, limit))
-    for row in rows:
-        entries.append(_entry(queue, row))
-        size += len(entries[-1].body)
-        if size > max_bytes:
-            break
-    rows.close()
+    entries = _page(queue, connection.execute(DUE, (queue, up_to, after, limit)), max_bytes)
     last = (entries[-1].deadline, entries[-1].position) if entries else (0, 0)
     return Due(entries, _next_deadline(connection, queue, after, last))
+
+
+def _page(queue: int, rows: sqlite3.Cursor, max_bytes: int) -> list[StoredEntry]:
+    """Rows up to the one whose body makes the sum of bodies exceed ``max_bytes``."""
+    page: list[StoredEntry] = []
+    size = 0
+    for row in rows:
+        page.append(_entry(queue, row))
+        size += len(page[-1].body)
+        if size > max_bytes:
+            rows.close()
+            break
+    return page
 
 
 def _next_deadline(connection: sqlite3.Connection, queue: int, after: int, last: tuple[int, int]) -> int:

@@ -103,6 +103,21 @@ WHERE NOT EXISTS (
 );
 """
 
+# Messages that wait for their time are found by it and by their message-id; notes are what plugins keep for a while.
+_ENTRY_NAMES: Final = """
+ALTER TABLE entry ADD COLUMN name TEXT;
+CREATE INDEX entry_name ON entry (queue, name) WHERE name IS NOT NULL;
+"""
+_NOTES: Final = """
+CREATE TABLE note (
+    space INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    expires INTEGER NOT NULL,
+    PRIMARY KEY (space, key)
+) WITHOUT ROWID;
+CREATE INDEX note_expires ON note (space, expires);
+"""
+
 # The kinds of definitions in schema 1, and which came with which migration.
 _FIRST_KINDS: Final = (
     "vhost",
@@ -132,6 +147,12 @@ def _queue_features(database: Database) -> None:
     _create_kinds(database, _POLICY_KINDS)
 
 
+def _names_and_notes(database: Database) -> None:
+    """What delayed messages and windows of keys need."""
+    _run_script(database.conn, _ENTRY_NAMES)
+    _run_script(database.conn, _NOTES)
+
+
 def _create_kinds(database: Database, names: Sequence[str]) -> None:
     for name in names:
         kind = KINDS[name]
@@ -140,7 +161,7 @@ def _create_kinds(database: Database, names: Sequence[str]) -> None:
         database.table(name).create({**kind.key, **columns}, pk=keys[0] if len(keys) == 1 else keys, not_null=set(keys))
 
 
-MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (_first_tables, _queue_features)
+MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (_first_tables, _queue_features, _names_and_notes)
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
 
@@ -183,6 +204,7 @@ def create_message_tables(connection: sqlite3.Connection, shared_flag: int) -> N
     """Those of the present schema."""
     _run_script(connection, _MESSAGE_TABLES.format(shared_flag=shared_flag))
     _run_script(connection, _ENTRY_FEATURES.format(early=EARLY))
+    _run_script(connection, _ENTRY_NAMES)
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

@@ -35,6 +35,7 @@ from amqpd.store.contract import (
 from amqpd.store.definitions import write_definitions
 from amqpd.store.errors import store_error
 from amqpd.store.lock import FileLock
+from amqpd.store.notes import drop_notes, write_notes
 from amqpd.store.paged import PagedFile
 from amqpd.store.reader import SqliteReader
 from amqpd.store.schema import PAGE_SIZE, prepare
@@ -289,18 +290,21 @@ def _write(connection: sqlite3.Connection, tables: MessageTables, batch: Batch, 
         write_definitions(connection, batch.definitions)
     tables.insert(batch.messages, batch.entries, batch.expiring)
     tables.count(batch.counted)
+    tables.move(batch.moved)
     tables.delete(batch.settled, batch.released, batch.shared)
     tables.set_depths(batch.depths)
     tables.set_redelivered(batch.redelivered)
     tables.discard(discarded)
-    dropped = [(queue,) for queue, _, last in discarded if last == POSITION_MAX]
-    for count, values in pieces(dropped):
+    write_notes(connection, batch)
+    dropped = [queue for queue, _, last in discarded if last == POSITION_MAX]
+    for count, values in pieces([(queue,) for queue in dropped]):
         connection.execute(repeated("DELETE FROM queue_depth WHERE queue IN (", "?", count, ")"), values)
+    drop_notes(connection, dropped)
 
 
 def _log_bytes(batch: Batch) -> int:
     """About how much the batch added to the log."""
     bodies = sum(len(row[4]) + len(row[3]) for row in batch.messages)
     rows = len(batch.messages) + len(batch.entries) + len(batch.expiring) + len(batch.counted)
-    rows += len(batch.definitions) + len(batch.depths)
+    rows += len(batch.moved) + len(batch.notes) + len(batch.definitions) + len(batch.depths)
     return _COMMIT_BYTES + bodies + _ROW_BYTES * rows

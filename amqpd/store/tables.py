@@ -16,7 +16,18 @@ from functools import cache
 from itertools import chain
 from typing import Final, final
 
-from amqpd.broker.batch import SHARED, CountRow, Depth, EntryRange, EntryRow, ExpiringRow, IdRange, MessageRow
+from amqpd.broker.batch import (
+    EARLY,
+    SHARED,
+    CountRow,
+    Depth,
+    EntryRange,
+    EntryRow,
+    ExpiringRow,
+    IdRange,
+    MessageRow,
+    MovedRow,
+)
 from amqpd.store.contract import StoreCorrupt
 
 ROWS_MAX: Final = 512
@@ -28,6 +39,11 @@ COUNT: Final = (
     "UPDATE entry SET deliveries = column3, acquired = column4 FROM (VALUES ",
     "(?,?,?,?)",
     ") WHERE entry.queue = column1 AND entry.position = column2",
+)
+MOVE: Final = (
+    "UPDATE entry SET deadline = column3 FROM (VALUES ",
+    "(?,?,?)",
+    f") WHERE entry.queue = column1 AND entry.position = column2 AND entry.flags & {EARLY}",
 )
 
 
@@ -79,13 +95,21 @@ class MessageTables:
                 )
         for count, values in pieces(expiring):
             self._execute(
-                repeated(self._insert_into + "entry (queue, position, flags, deadline) VALUES ", "(?,?,?,?)", count),
+                repeated(
+                    self._insert_into + "entry (queue, position, flags, deadline, name) VALUES ", "(?,?,?,?,?)", count
+                ),
                 values,
             )
 
     def count(self, rows: Sequence[CountRow]) -> None:
         """Write how often entries were delivered; one that is not there is passed over."""
         before, row, after = COUNT
+        for count, values in pieces(rows):
+            self._execute(repeated(before, row, count, after), values)
+
+    def move(self, rows: Sequence[MovedRow]) -> None:
+        """Give early entries another deadline; one that is not there is passed over."""
+        before, row, after = MOVE
         for count, values in pieces(rows):
             self._execute(repeated(before, row, count, after), values)
 

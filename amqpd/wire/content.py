@@ -221,6 +221,15 @@ def with_encoded_headers(header: ContentHeader, table: bytes) -> ContentHeader:
     return _replaced(header, FLAG_HEADERS, struct.pack(">I", len(table)) + table, True)
 
 
+def message_id(header: ContentHeader) -> str | None:
+    """The message-id property; None when absent. Octets that are not UTF-8 are replaced."""
+    payload = header.payload
+    if not i64(read_i16_be(payload, 12)) & FLAG_MESSAGE_ID:
+        return None
+    at = property_offset(payload, FLAG_MESSAGE_ID)
+    return payload[at + 1 : at + 1 + payload[at]].decode("utf-8", "replace")
+
+
 def with_reply_to(header: ContentHeader, reply_to: bytes) -> ContentHeader:
     """The same header with another reply-to (present before or not)."""
     return _replaced(header, FLAG_REPLY_TO, bytes((len(reply_to),)) + reply_to, True)

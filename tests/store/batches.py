@@ -88,11 +88,16 @@ def add(batch: Batch, queues: list[int], ids: list[int], size: int = 10, paged: 
 
 
 def add_expiring(
-    batch: Batch, queue_id: int, deadlines: dict[int, int], early: bool = True, paged: bool = False
+    batch: Batch,
+    queue_id: int,
+    deadlines: dict[int, int],
+    early: bool = True,
+    paged: bool = False,
+    name: str | None = None,
 ) -> None:
-    """Messages of one queue by id, each with its deadline."""
+    """Messages of one queue by id, each with its deadline; all with the same name."""
     flags = (EARLY if early else 0) | (PAGED if paged else 0)
-    rows = [(queue_id, number, flags, deadline) for number, deadline in deadlines.items()]
+    rows = [(queue_id, number, flags, deadline, name) for number, deadline in deadlines.items()]
     (batch.paged_messages if paged else batch.messages).extend(message(number) for number in deadlines)
     (batch.paged_expiring if paged else batch.expiring).extend(rows)
     batch.next_id = max([batch.next_id, *(number + 1 for number in deadlines)])

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from amqpd.broker.batch import EARLY, KINDS, PAGED, SHARED, Definition, QueueSummary, Scalar
-from amqpd.store.contract import StoreCorrupt, StoreFenced, StoreUnavailable
-from tests.store.batches import EVERYTHING, add, add_expiring, body, drop_queue, message, positions, queue
+from amqpd.store.contract import StoreCorrupt, StoreFenced, StoreReader, StoreUnavailable
+from tests.store.batches import EVERYTHING, Writer, add, add_expiring, body, drop_queue, message, positions, queue
 from tests.store.conftest import Place
 
 
@@ -662,7 +662,7 @@ def test_a_message_with_deadlines_in_two_queues_stays_until_both_let_go(place: P
     writer, reader, _ = place.start()
     batch = writer.new()
     batch.messages = [message(10)]
-    batch.expiring = [(1, 10, SHARED | EARLY, 500), (2, 10, SHARED, 700)]
+    batch.expiring = [(1, 10, SHARED | EARLY, 500, None), (2, 10, SHARED, 700, None)]
     writer.commit(batch)
     for queue_id, left in ((1, {10}), (2, set[int]())):
         batch = writer.new()
@@ -725,3 +725,132 @@ def test_any_number_of_entries_expires_and_is_counted(place: Place, count: int) 
         (number, number * 2, number % 7, number % 5) for number in ids
     ]
     assert reader.due(1, 0, 10_000, 10, EVERYTHING) == ([], 0)
+
+
+# Messages that wait for their time
+
+
+def scheduled(place: Place) -> tuple[Writer, StoreReader]:
+    """A queue with five messages that wait, two of them paged out, and one that is not early."""
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1), queue(2)]
+    add_expiring(batch, 1, {3: 900, 4: 200}, name="one")
+    add_expiring(batch, 1, {5: 200}, name="two")
+    add_expiring(batch, 1, {6: 100, 7: 300}, name="two", paged=True)
+    add_expiring(batch, 1, {8: 50}, early=False)
+    add_expiring(batch, 2, {9: 10}, name="one")
+    writer.commit(batch)
+    return writer, reader
+
+
+def upcoming(reader: StoreReader, after: tuple[int, int], limit: int = 10, max_bytes: int = EVERYTHING) -> list[int]:
+    return [entry.position for entry in reader.upcoming(1, after, limit, max_bytes)]
+
+
+def test_what_comes_next_is_read_in_order_of_deadline_and_position(place: Place) -> None:
+    writer, reader = scheduled(place)
+    assert upcoming(reader, (0, 0)) == [6, 4, 5, 7, 3]
+    assert upcoming(reader, (200, 4)) == [5, 7, 3]
+    assert upcoming(reader, (200, 4), limit=2) == [5, 7]
+    assert upcoming(reader, (0, 0), max_bytes=15) == [6, 4]
+    assert upcoming(reader, (900, 3)) == []
+    writer.settle(1, 5, 5)
+    writer.purge(1, 7, 7)
+    assert upcoming(reader, (0, 0)) == [6, 4, 3]
+    (entry,) = reader.upcoming(1, (200, 5), 1, EVERYTHING)
+    assert (entry.position, entry.deadline, entry.flags, entry.body) == (3, 900, EARLY, body(3))
+
+
+def test_how_many_are_overdue_is_counted(place: Place) -> None:
+    writer, reader = scheduled(place)
+    assert [reader.overdue(1, up_to) for up_to in (99, 100, 200, 5000)] == [0, 1, 3, 5]
+    writer.purge(1, 3, 4)
+    assert reader.overdue(1, 5000) == 3
+
+
+def test_entries_are_found_by_their_name(place: Place) -> None:
+    writer, reader = scheduled(place)
+    assert [entry.position for entry in reader.named(1, "one", 10)] == [3, 4]
+    assert [entry.position for entry in reader.named(1, "two", 10)] == [5, 6, 7]
+    assert [entry.position for entry in reader.named(1, "two", 1)] == [5]
+    assert reader.named(1, "three", 10) == []
+    writer.settle(1, 3, 3)
+    writer.settle(1, 6, 6)
+    writer.purge(1, 7, 7)
+    assert [entry.position for entry in reader.named(1, "one", 10)] == [4]
+    assert [entry.position for entry in reader.named(1, "two", 10)] == [5]
+
+
+def test_a_deadline_can_be_moved(place: Place) -> None:
+    writer, reader = scheduled(place)
+    batch = writer.new()
+    batch.moved = [(1, 6, 1000), (1, 3, 150), (1, 8, 1), (1, 99, 1)]
+    writer.commit(batch)
+    assert upcoming(reader, (0, 0)) == [3, 4, 5, 7, 6]
+    place.stop()
+    writer, reader, _ = place.start()
+    assert [(one.position, one.deadline) for one in reader.upcoming(1, (0, 0), 10, EVERYTHING)] == [
+        (3, 150),
+        (4, 200),
+        (5, 200),
+    ]
+    assert [(one.position, one.deadline) for one in reader.load(1, 7, 1, EVERYTHING)] == [(8, 50)]
+
+
+def test_an_entry_moved_and_settled_by_one_batch_is_gone(place: Place) -> None:
+    writer, reader = scheduled(place)
+    batch = writer.new()
+    batch.moved = [(1, 4, 7)]
+    batch.settled, batch.released = [(1, 4, 4)], [(4, 4)]
+    writer.commit(batch)
+    assert upcoming(reader, (0, 0)) == [6, 5, 7, 3]
+
+
+# Notes
+
+
+def test_notes_are_put_replaced_forgotten_and_outdated(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1), queue(2)]
+    batch.notes = [(1, b"a", 100), (1, b"b", 200), (1, b"c", 300), (2, b"a", 100)]
+    writer.commit(batch)
+    assert reader.notes(1, b"", 10) == [(b"a", 100), (b"b", 200), (b"c", 300)]
+    assert reader.notes(1, b"a", 1) == [(b"b", 200)]
+    batch = writer.new()
+    batch.outdated = [(1, 200)]
+    batch.notes = [(1, b"b", 150), (1, b"d", 400)]
+    batch.forgotten = [(1, b"c"), (1, b"z")]
+    writer.commit(batch)
+    writer.store.commit(batch)
+    place.stop()
+    writer, reader, _ = place.start()
+    assert reader.notes(1, b"", 10) == [(b"b", 150), (b"d", 400)]
+    assert reader.notes(2, b"", 10) == [(b"a", 100)]
+
+
+def test_notes_go_with_their_queue(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1), queue(2)]
+    batch.notes = [(1, b"a", 100), (2, b"a", 100)]
+    writer.commit(batch)
+    writer.define(drop_queue(1))
+    assert reader.notes(1, b"", 10) == []
+    assert reader.notes(2, b"", 10) == [(b"a", 100)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 700])
+def test_any_number_of_notes_is_put_and_forgotten(place: Place, count: int) -> None:
+    writer, reader, _ = place.start()
+    keys = [b"%09d" % number for number in range(count)]
+    batch = writer.new()
+    batch.definitions = [queue(1)]
+    batch.notes = [(1, key, 5) for key in keys]
+    writer.commit(batch)
+    assert reader.notes(1, b"", 1000) == [(key, 5) for key in keys]
+    batch = writer.new()
+    batch.forgotten = [(1, key) for key in keys]
+    writer.commit(batch)
+    assert reader.notes(1, b"", 1000) == []

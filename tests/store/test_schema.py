@@ -17,7 +17,8 @@ from amqpd.store.sqlite import SqliteStore
 # first migration makes.
 VERSION_1 = Path(__file__).with_name("schema_1.sql")
 # The present one: when a test that compares with it fails because KINDS was changed, a migration is missing.
-PRESENT = Path(__file__).with_name("schema_2.sql")
+VERSION_2 = Path(__file__).with_name("schema_2.sql")
+PRESENT = Path(__file__).with_name("schema_3.sql")
 
 
 def schema_of(path: Path) -> str:
@@ -88,12 +89,35 @@ def test_messages_of_a_file_of_version_1_are_read(tmp_path: Path) -> None:
         assert rows == [("q", 0, 11, None)]
 
 
+def test_messages_of_a_file_of_version_2_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "amqpd.db"
+    make(path, VERSION_2.read_text(encoding="utf-8"))
+    make(
+        path,
+        f"""
+        PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 2;
+        INSERT INTO meta VALUES (1, 'main', 'test', 1, 7, 12, 1);
+        INSERT INTO queue VALUES (5, '/', 'q', 0, 'classic', x'', 1);
+        INSERT INTO message VALUES (11, '', 'q', x'0000', x'6869');
+        INSERT INTO entry VALUES (5, 11, 4, 500, 2, 3);
+        INSERT INTO queue_depth VALUES (5, 1, 2, 0);
+        """,
+    )
+    store = SqliteStore(path)
+    store.open("main", "test")
+    reader = store.reader()
+    assert reader.upcoming(5, (0, 0), 10, 1000) == [StoredEntry(11, 4, "", "q", b"\0\0", b"hi", 500, 2, 3)]
+    assert reader.notes(5, b"", 10) == []
+    reader.close()
+    store.close(release=True)
+
+
 def test_a_new_file_has_the_schema_of_the_last_version(tmp_path: Path) -> None:
     path = tmp_path / "amqpd.db"
     store = SqliteStore(path)
     store.open("main", "test")
     store.close(release=True)
-    assert schema.SCHEMA_VERSION == 2
+    assert schema.SCHEMA_VERSION == 3
     made = tmp_path / "made.db"
     make(made, PRESENT.read_text(encoding="utf-8"))
     assert schema_of(path) == schema_of(made)
@@ -106,7 +130,7 @@ def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> 
     store.close(release=True)
     make(path, f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
     before = path.read_bytes()
-    assert refusal(path) == (f"{path} was written by a newer amqpd (schema 3; this program knows schemas up to 2)")
+    assert refusal(path) == (f"{path} was written by a newer amqpd (schema 4; this program knows schemas up to 3)")
     assert path.read_bytes() == before
 
 
@@ -154,13 +178,13 @@ def test_pending_migrations_happen_all_or_none(tmp_path: Path, monkeypatch: pyte
         raise sqlite3.OperationalError("no")
 
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, adds, fails))
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 4)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 5)
     before = schema_of(path)
     with pytest.raises(Exception, match="no"):
         SqliteStore(path).open("main", "test")
     assert schema_of(path) == before
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:2], adds))
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:3], adds))
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 4)
     store = SqliteStore(path)
     assert store.open("main", "test").epoch == 2
     store.close(release=True)

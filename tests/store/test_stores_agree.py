@@ -82,7 +82,7 @@ class TwoStores(RuleBasedStateMachine):
             for lane in sorted(self.key(*holder) for holder in holders):
                 held = Held(flags | EARLY if deadline and number % 2 else flags, deadline)
                 if deadline:
-                    expiring.append((lane, number, held.flags, deadline))
+                    expiring.append((lane, number, held.flags, deadline, None))
                 else:
                     entries.append((lane, number, flags))
                 self.held[lane][number] = held

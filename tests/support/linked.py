@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from amqpd.auth.attempt import VerifiedPasswords
@@ -119,15 +119,23 @@ class Log(QuietLog):
 class Linked:
     """``store`` is opened here; an empty one gets a vhost ``/`` and a user ``guest`` with all rights.
 
-    Passwords are ``PASSWORD``. ``limits`` are fields of ``Environment``.
+    Passwords are ``PASSWORD``. ``plugins`` are their ``register`` functions. ``limits`` are fields of ``Environment``.
     """
 
-    def __init__(self, store: Store | None = None, now: int = START_MS, **limits: Any) -> None:
+    def __init__(
+        self,
+        store: Store | None = None,
+        now: int = START_MS,
+        plugins: Sequence[Callable[[Registry], None]] = (),
+        **limits: Any,
+    ) -> None:
         self.store: Store = store if store is not None else MemoryStore()
         opened = self.store.open("main", "test")
         self.reader = self.store.reader()
         registry = Registry()
         builtin.register(registry)
+        for register in plugins:
+            register(registry)
         self.broker = Broker(registry, opened.next_message_id, opened.last_batch)
         self.broker.now = now
         self.users = Users(self._define, (), VerifiedPasswords(b"k" * 32))
@@ -149,6 +157,7 @@ class Linked:
         for definition in summary.definitions:
             self.users.apply(definition)
         self.broker.restore(summary, clean)
+        self.broker.started(self.reader)
 
     def _make_defaults(self) -> None:
         self.broker.create_vhost("/")
