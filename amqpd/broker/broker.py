@@ -3,7 +3,7 @@
 Bytes and time go in; bytes and journal batches come out. Every input (bytes of a connection, a committed batch, a
 page, a deadline) is followed by ``run_turn``:
 
-1. dead letters are published, then delayed messages whose time has come;
+1. dead letters are published, then delayed messages whose time has come, then traces and events;
 2. dirty queues deliver what they can;
 3. queues nobody wants any more are deleted;
 4. consumers that lost their queue are told, after the replies of the turn;
@@ -12,16 +12,18 @@ page, a deadline) is followed by ``run_turn``:
 
 from __future__ import annotations
 
+import json
 from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
 from amqpd.broker.batch import Batch, Definition, Scalar, StoredEntry, Summary
+from amqpd.broker.events import Events, Owner
 from amqpd.broker.exchange import Exchange
 from amqpd.broker.journal import CommitPort, Journal
 from amqpd.broker.message import Address, Message
 from amqpd.broker.policies import OPERATOR_POLICY, POLICY, policy_of
-from amqpd.broker.queue import Queue
+from amqpd.broker.queue import ChannelPort, Queue
 from amqpd.broker.registry import Registry
 from amqpd.broker.router import Route, Router
 from amqpd.broker.shard import PageRequest, PageSource, Shard
@@ -40,7 +42,7 @@ LETTERS_SHARE: Final = 16
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class ConnectionPort:
+class ConnectionPort(Owner):
     """What the broker knows of a connection."""
 
     def alarm_changed(self, reason: str) -> None:
@@ -59,6 +61,10 @@ class ConnectionPort:
         """Empty before connection.open."""
         raise NotImplementedError
 
+    def channel(self, number: i64) -> ChannelPort | None:
+        """The open channel of this number."""
+        return None
+
 
 @final
 class Broker:
@@ -72,6 +78,8 @@ class Broker:
         self.journal: Journal = Journal(next_id, last_batch)
         self.shard: Shard = Shard(self.journal)
         self.timers: Timers = self.shard.timers
+        self.events: Events = self.shard.events
+        self.events.listeners = registry.event_listeners
         self.revision: Revision = Revision()
         self.router: Router = Router()
         self.router.extensions = registry.route_extensions
@@ -85,6 +93,8 @@ class Broker:
         self.waiting_for_page: dict[ConnectionPort, bool] = {}
         self.alarms: dict[str, bool] = {}
         self.alarm: str = ""
+        # Lines for the operator's log; the edge takes them.
+        self.reports: list[str] = []
 
     @property
     def now(self) -> int:
@@ -102,6 +112,10 @@ class Broker:
             self._post_letters()
         if shard.due:
             self._post_due()
+        if shard.traces:
+            self._post_traces()
+        if self.events.pending:
+            self.events.hand_out(self)
         if shard.dirty:
             dirty = shard.dirty
             shard.dirty = []
@@ -130,7 +144,7 @@ class Broker:
     def _post_letters(self) -> None:
         shard = self.shard
         handler = self.registry.letter_handler
-        if handler is None or not self._room_for_letters():
+        if handler is None or not self.has_room():
             return
         crowded = shard.crowded()
         letters = shard.letters
@@ -142,14 +156,22 @@ class Broker:
 
     def _post_due(self) -> None:
         shard = self.shard
-        if not self._room_for_letters():
+        if not self.has_room():
             return
         due = shard.due
         shard.due = []
         for poster in due:
             poster.post(self, LETTERS_PER_TURN)
 
-    def _room_for_letters(self) -> bool:
+    def _post_traces(self) -> None:
+        shard = self.shard
+        traces = shard.traces
+        shard.traces = []
+        for trace in traces:
+            trace.post(self)
+
+    def has_room(self) -> bool:
+        """Whether the open batch takes more of what no publisher waits for."""
         journal = self.journal
         return journal.open_bytes <= journal.open_bytes_max // LETTERS_SHARE
 
@@ -157,7 +179,9 @@ class Broker:
         """The last turn left work for another one."""
         shard = self.shard
         waiting = len(shard.letters) + len(shard.due)
-        return len(shard.dirty) > 0 or (waiting > 0 and self._room_for_letters())
+        if shard.traces or self.events.pending:
+            return True
+        return len(shard.dirty) > 0 or (waiting > 0 and self.has_room())
 
     def tick(self, now: int) -> None:
         """Deadlines up to ``now`` passed."""
@@ -253,7 +277,15 @@ class Broker:
             raise ValueError(f"vhost '{name}' exists already")
         vhost = self._add_vhost(name, description, tags, metadata)
         self.describe_vhost(vhost, description, tags, metadata)
+        if self.events.listening:
+            self.events.vhost_created(vhost)
+        self._declare_system_exchanges(vhost)
         return vhost
+
+    def _declare_system_exchanges(self, vhost: VHost) -> None:
+        for row in self.registry.system_exchanges:
+            if row.vhost == vhost.name and row.name not in vhost.exchanges:
+                vhost.declare_exchange(row.name, row.kind, True, False, True, {})
 
     def describe_vhost(self, vhost: VHost, description: str, tags: str, metadata: str) -> None:
         """Say something else of a virtual host, durably. ``tags`` and ``metadata`` are JSON text."""
@@ -297,22 +329,30 @@ class Broker:
             vhost.drop_internal_queue(queue)
         vhost.drop_settings()
         self.journal.define(Definition("vhost", True, {"name": name}))
+        if self.events.listening:
+            self.events.acted("vhost.deleted", {"name": name})
 
     def put_global_parameter(self, name: str, value: str) -> None:
         """Set a global runtime parameter; ``value`` is JSON text."""
         self.global_parameters[name] = value
         self.journal.define(Definition("global_parameter", False, {"name": name, "value": value}))
+        if self.events.listening:
+            self.events.parameter_set(None, "global", name, json.loads(value))
 
     def drop_global_parameter(self, name: str) -> None:
         """Raises ValueError when there is none."""
         if self.global_parameters.pop(name, None) is None:
             raise ValueError(f"global parameter '{name}' does not exist")
         self.journal.define(Definition("global_parameter", True, {"name": name}))
+        if self.events.listening:
+            self.events.parameter_cleared(None, "global", name)
 
     # Alarms
 
     def set_alarm(self, reason: str, on: bool) -> None:
         """``memory`` or ``disk`` is short, or not any more: publishers are blocked while any alarm is on."""
+        if self.events.listening and on != (reason in self.alarms):
+            self.events.emit("alarm.set" if on else "alarm.cleared", {"node": self.events.node, "source": reason})
         if on:
             self.alarms[reason] = True
         else:
@@ -362,8 +402,12 @@ class Broker:
 
     def started(self, source: PageSource) -> None:
         """Everything was restored: plugins may look at it, and read the store by themselves."""
+        self.events.started = int(self.shard.now) // 1000
+        for vhost in self.vhosts.values():
+            self._declare_system_exchanges(vhost)
         for function in self.registry.starting:
             function(self, source)
+        self.events.look()
 
     def _restore_definition(self, definition: Definition) -> None:
         kind, values = definition.kind, definition.values

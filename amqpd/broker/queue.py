@@ -58,6 +58,10 @@ class ChannelPort:
     def settings_changed(self, consumer: Consumer) -> None:
         """The settings of the consumer's queue changed."""
 
+    def place(self) -> tuple[int, int]:
+        """The numbers of its connection and of itself; the first is unique while the broker runs. 0 and 0 for none."""
+        return (0, 0)
+
     def give_back(self, message: Message) -> bool:
         """A mandatory message found no queue after all (basic.return); False when the publisher cannot hear it."""
         return False

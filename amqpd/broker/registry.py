@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from amqpd.broker.events import EventListener
 from amqpd.broker.exchange import Exchange
 from amqpd.broker.letters import LetterHandler
 from amqpd.broker.queue import Queue
@@ -30,6 +31,14 @@ class Command(NamedTuple):
     changes: bool
 
 
+class SystemExchange(NamedTuple):
+    """An exchange the broker makes by itself: durable, internal, in one vhost."""
+
+    vhost: str
+    name: str
+    kind: str
+
+
 class Registry:
     """Names are given once: a second type or command of the same name raises ValueError."""
 
@@ -42,6 +51,8 @@ class Registry:
         self.route_extensions: list[RouteExtension] = []
         self.queue_features: list[Callable[[Queue], None]] = []
         self.letter_handler: LetterHandler | None = None
+        self.event_listeners: list[EventListener] = []
+        self.system_exchanges: list[SystemExchange] = []
 
     def exchange_type(self, name: str, factory: ExchangeFactory) -> None:
         """Exchanges declared with type ``name`` are made by ``factory``.
@@ -84,3 +95,15 @@ class Registry:
     def route_extension(self, extension: RouteExtension) -> None:
         """Asked in the order of registration."""
         self.route_extensions.append(extension)
+
+    def event_listener(self, listener: EventListener) -> None:
+        """Told what happens in the broker (queues, bindings, logins ...), while it wants to know."""
+        self.event_listeners.append(listener)
+
+    def system_exchange(self, vhost: str, name: str, kind: str) -> None:
+        """An exchange that is there whenever ``vhost`` is; only the broker publishes to it.
+
+        ``kind`` is a registered type. It is stored like one that a client declared, with its bindings, so that a start
+        without the plugin finds an exchange nobody publishes to.
+        """
+        self.system_exchanges.append(SystemExchange(vhost, name, kind))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 from mypy_extensions import i64
 
 from amqpd.broker.batch import Due, StoredEntry
+from amqpd.broker.events import Events, Trace
 from amqpd.broker.journal import Journal
 from amqpd.broker.queue import Consumer, Lane, Queue
 from amqpd.broker.timers import Timers
@@ -51,9 +52,8 @@ class PageSource(Protocol):
     def notes(self, space: int, after: bytes, limit: int) -> list[tuple[bytes, int]]: ...
 
 
-@final
 class PageRequest:
-    """A read a lane asks for, at most ``limit`` entries and ``max_bytes`` of bodies.
+    """A read a lane asks for, at most ``limit`` entries and ``max_bytes`` of bodies. Subclasses read something else.
 
     ``due_up_to`` 0: the entries behind position ``after``. Else: those of them that are ``early`` and whose deadline
     is not above it, in order of deadline; ``next_deadline`` is then the smallest one left, 0 for none.
@@ -87,12 +87,15 @@ class Shard:
     ``letters``: entries that left their queue for good and go to its dead-letter exchange.
     ``due``: those that have delayed messages to publish now.
     ``unwanted``: queues that are to be deleted at the end of the turn.
+    ``traces``: copies for the firehose, published in the next turn: all of them, they are what one turn's input made.
     """
 
     def __init__(self, journal: Journal) -> None:
         self.journal: Journal = journal
         self.timers: Timers = Timers()
         self.now: i64 = 0
+        self.events: Events = Events(self)
+        self.traces: list[Trace] = []
         self.letters: list[Letter] = []
         self.due: list[Poster] = []
         self.unwanted: list[Queue] = []

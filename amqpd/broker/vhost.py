@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, final
 from mypy_extensions import i64
 
 from amqpd.broker.batch import Definition, Scalar
+from amqpd.broker.events import INTERNAL, Events
 from amqpd.broker.exchange import Binding, BindingKey, Exchange
 from amqpd.broker.policies import (
     OPERATOR_POLICY,
@@ -59,6 +60,7 @@ class VHost:
     def __init__(self, name: str, shard: Shard, registry: Registry, revision: Revision) -> None:
         self.name: str = name
         self.shard: Shard = shard
+        self.events: Events = shard.events
         self.registry: Registry = registry
         self.revision: Revision = revision
         self.deleted: bool = False
@@ -73,7 +75,7 @@ class VHost:
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
         # Queues of exchanges that keep messages (``internal_queue``): no client sees them.
-        self.internal_queues: dict[str, Queue] = {}
+        self.internal_queues: dict[tuple[str, str], Queue] = {}  # by type and name
         # Reply queues live beside the others: nobody declares, binds or lists them.
         self.reply_queues: dict[str, Queue] = {}
         # Bindings by destination, so that its end does not search every exchange.
@@ -104,6 +106,8 @@ class VHost:
         self.revision.value += 1
         if not self.restoring:
             exchange.declared(self)
+        if self.events.listening:
+            self.events.exchange_created(exchange)
         if durable:
             exchange.defined_batch = self.shard.journal.number
             self._define(
@@ -134,6 +138,8 @@ class VHost:
             self._forget(binding)
         sources = self._take_bindings(exchange)
         exchange.deleted(self)
+        if self.events.listening:
+            self.events.acted("exchange.deleted", {"name": exchange.name, "vhost": self.name})
         return sources
 
     def declare_queue(
@@ -145,23 +151,26 @@ class VHost:
         queue.reconfigure(self.registry.queue_features)
         self.queues[name] = queue
         self.revision.value += 1
+        if self.events.listening:
+            self.events.queue_created(queue)
         return queue
 
     def internal_queue(self, kind: str, name: str, durable: bool) -> Queue:
-        """The queue of this name that clients do not see, made where there is none. ``kind`` is registered as internal.
+        """The queue of this type and name that clients do not see, made where there is none.
 
-        For an exchange that keeps messages, and by its name: what it journals there is restored when it is durable.
-        No policy applies to it, it has no features.
+        ``kind`` is registered as internal. For an exchange that keeps messages, and by its name: what it journals there
+        is restored when it is durable. No policy applies to it, it has no features.
         """
-        queue = self.internal_queues.get(name)
+        queue = self.internal_queues.get((kind, name))
         if queue is None:
             queue = self._make_queue(name, kind, durable, False, None, {})
-            self.internal_queues[name] = queue
+            queue.kind = kind
+            self.internal_queues[kind, name] = queue
         return queue
 
     def drop_internal_queue(self, queue: Queue) -> None:
         """Delete it with everything in it."""
-        if self.internal_queues.pop(queue.name, None) is queue:
+        if self.internal_queues.pop((queue.kind, queue.name), None) is queue:
             if queue.durable:
                 self._drop("queue", {"id": int(queue.id)})
             queue.dispose()
@@ -203,7 +212,11 @@ class VHost:
         for consumer in list(queue.consumers()):
             queue.cancel(consumer)
             self.shard.cancelled.append(consumer)
+            if self.events.listening:
+                self.events.consumer_deleted(consumer)
         queue.dispose()
+        if self.events.listening:
+            self.events.acted("queue.deleted", {"name": queue.name, "vhost": self.name})
         return count
 
     def bind(self, source: Exchange, destination: Destination, routing_key: str, arguments: Table) -> None:
@@ -218,6 +231,10 @@ class VHost:
             self._define("binding", self._binding_row(binding))
         if not self.restoring:
             source.bound(self, binding)
+            if self.events.listeners:
+                self.events.look()
+            if self.events.listening:
+                self.events.binding("created", self, binding)
 
     def unbind(self, source: Exchange, destination: Destination, routing_key: str, arguments: Table) -> None:
         """Unbind; a binding that is not there is no error."""
@@ -229,8 +246,17 @@ class VHost:
     def lost_consumer(self, consumer: Consumer) -> None:
         """Take a consumer from its queue; an auto-delete queue goes with the last one."""
         queue = consumer.queue
-        if not queue.deleted and queue.cancel(consumer) and self.queues.get(queue.name) is queue:
+        if queue.deleted:
+            return
+        unused = queue.cancel(consumer)
+        if self.queues.get(queue.name) is not queue:
+            return  # a reply queue
+        if self.events.listening:
+            self.events.consumer_deleted(consumer)
+        if unused:
+            actor = self.events.act_as(INTERNAL)
             self.delete_queue(queue)
+            self.events.actor = actor
 
     def _take_bindings(self, destination: Destination) -> list[Exchange]:
         """Drop all bindings to ``destination``. Returns the exchanges they came from."""
@@ -250,6 +276,9 @@ class VHost:
         self.revision.value += 1
         if binding.durable:
             self._drop("binding", self._binding_row(binding))
+        if self.events.listening:
+            self.events.binding("deleted", self, binding)
+            self.events.look()
 
     def _auto_delete(self, exchange: Exchange) -> None:
         """An exchange lost a binding. A loop, because clients may chain as many exchanges as they like."""
@@ -276,7 +305,9 @@ class VHost:
         policies[policy.name] = policy
         definition = definition_of(self.name, policy, operator)
         self._define(definition.kind, definition.values)
-        self.apply_policies(changed)
+        self._apply_changed(changed, policy)
+        if self.events.listening:
+            self.events.policy_set(self.name, policy, operator)
 
     def drop_policy(self, name: str, operator: bool) -> None:
         """Raises ValueError when there is none of that name."""
@@ -284,13 +315,25 @@ class VHost:
         if policy is None:
             raise ValueError(f"{'operator ' if operator else ''}policy '{name}' does not exist in vhost '{self.name}'")
         self._drop(OPERATOR_POLICY if operator else POLICY, {"vhost": self.name, "name": name})
-        self.apply_policies([policy])
+        self._apply_changed([policy], None)
+        if self.events.listening:
+            self.events.policy_cleared(self.name, name, operator)
 
     def apply_policies(self, changed: list[Policy]) -> None:
         """``changed`` came, went or say something else: what is in force for what they match may have changed, too."""
+        self._apply_changed(changed, None)
+
+    def _apply_changed(self, changed: list[Policy], came: Policy | None) -> None:
+        """``came``: the one that was set; None where one was cleared."""
         for queue in self.queues.values():
-            if any_matches(changed, queue.name) and apply_to_queue(self.policies, queue):
+            if not any_matches(changed, queue.name):
+                continue
+            before = (queue.policy, queue.operator_policy)
+            differs = apply_to_queue(self.policies, queue)
+            if differs:
                 queue.reconfigure(self.registry.queue_features)
+            if self.events.listening and (differs or before != (queue.policy, queue.operator_policy)):
+                self.events.queue_policy(queue, came)
         for exchange in self.exchanges.values():
             if any_matches(changed, exchange.name):
                 apply_to_exchange(self.policies, exchange)
@@ -300,12 +343,16 @@ class VHost:
         """Set a runtime parameter; ``value`` is JSON text."""
         self.parameters[component, name] = value
         self._define("parameter", {"vhost": self.name, "component": component, "name": name, "value": value})
+        if self.events.listening:
+            self.events.parameter_set(self.name, component, name, json.loads(value))
 
     def drop_parameter(self, component: str, name: str) -> None:
         """Raises ValueError when there is none."""
         if self.parameters.pop((component, name), None) is None:
             raise ValueError(f"parameter '{name}' of component '{component}' does not exist in vhost '{self.name}'")
         self._drop("parameter", {"vhost": self.name, "component": component, "name": name})
+        if self.events.listening:
+            self.events.parameter_cleared(self.name, component, name)
 
     def drop_settings(self) -> None:
         """The vhost is deleted: its policies and parameters go too."""

@@ -342,6 +342,9 @@ class Application:
         while True:
             self.alarms.look()
             self.poller.turn()
+            reports, self.broker.reports = self.broker.reports, []
+            for line in reports:
+                self.log.warning(line)
             await trio.sleep(self.settings.limits.alarm_interval)
 
     async def _ping_watchdog(self) -> None:

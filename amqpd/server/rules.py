@@ -106,8 +106,9 @@ def vhosts_default_queue_type(core: Core, arguments: Arguments) -> None:
     """What a queue declared without x-queue-type is in a vhost; empty for what the configuration says."""
     broker = _broker(core)
     kind = _text(arguments, "type")
-    if kind and kind not in broker.registry.queue_types:
-        raise ValueError(f"queue type '{kind}' is none of {', '.join(sorted(broker.registry.queue_types))}")
+    kinds = broker.registry.queue_types.keys() - broker.registry.internal_types
+    if kind and kind not in kinds:
+        raise ValueError(f"queue type '{kind}' is none of {', '.join(sorted(kinds))}")
     vhost = _vhost(core, arguments)
     metadata = json.loads(vhost.metadata)
     metadata.pop("default_queue_type", None)

@@ -326,6 +326,9 @@ class Channel(ChannelPort):
         self.outbox.write(writer.frame(int(self.number)))
         self.outbox.content(self.number, message.header.payload, message.body)
 
+    def place(self) -> tuple[int, int]:
+        return (int(self.connection.number), int(self.number))
+
     def give_back(self, message: Message) -> bool:
         if self.closed or self.closing:
             return False

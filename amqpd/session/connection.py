@@ -17,7 +17,7 @@ from mypy_extensions import i64
 
 from amqpd.auth.backend import User
 from amqpd.broker.broker import ConnectionPort
-from amqpd.broker.queue import Queue
+from amqpd.broker.queue import ChannelPort, Queue
 from amqpd.broker.timers import Timer
 from amqpd.broker.vhost import VHost
 from amqpd.session.channel import Channel
@@ -560,6 +560,9 @@ class Connection(ConnectionPort):
 
     def vhost_name(self) -> str:
         return self.vhost.name if self.vhost is not None else ""
+
+    def channel(self, number: i64) -> ChannelPort | None:
+        return self.channels.get(int(number))
 
     def check_user_id(self, octets: bytes) -> None:
         self.handshake.check_user_id(self, octets)
