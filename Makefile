@@ -16,9 +16,14 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 
 SOURCES := $(shell find amqpd -name '*.py' -o -name py.typed)
 BUILD_FILES := pyproject.toml setup.py
+# Plugins that are kept here: a package each, installed beside amqpd.
+PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
+PLUGIN_FILES := $(wildcard plugins/*/pyproject.toml) $(shell find plugins -path '*/src/*' -name '*.py')
+empty :=
+export MYPYPATH := $(subst $(empty) ,:,$(strip $(wildcard plugins/*/src)))
 # Programs without a suffix are checked like modules.
 SCRIPTS := $(shell grep -rlIE --exclude='*.py' --exclude-dir=__pycache__ -m1 '^\#!.*python' bench interop 2>/dev/null)
-CHECKED := setup.py $(wildcard amqpd tests interop bench) $(SCRIPTS)
+CHECKED := setup.py $(wildcard amqpd tests interop bench plugins) $(SCRIPTS)
 
 TESTS ?=
 # Without another broker to compare with, tests that compare are left out.
@@ -40,41 +45,41 @@ help: ## say what can be made
 run: install ## install, then start the broker on 127.0.0.1:5672 with its data in ./var
 	.venv/bin/amqpd run --data-dir var
 
-install: .venv/.installed ## leave .venv/bin/amqpd
+install: .venv/.installed .venv/.plugins ## leave .venv/bin/amqpd, with the plugins
 
-dev: .venv-dev/.installed ## set up .venv-dev for working on amqpd
+dev: .venv-dev/.plugins ## set up .venv-dev for working on amqpd
 
-test: .venv-dev/.installed ## pass the tests in the pure form (TESTS=... chooses)
+test: .venv-dev/.plugins ## pass the tests in the pure form (TESTS=... chooses)
 	AMQPD_EXPECT=pure $(DEV)/pytest -m 'not interop and not root' $(TESTS)
 
-test-compiled: .venv-compiled/.installed ## pass the same tests in the compiled form
-	$(PYTEST_COMPILED) -m 'not interop and not root' $(addprefix $(CURDIR)/,$(or $(TESTS),tests))
+test-compiled: .venv-compiled/.plugins ## pass the same tests in the compiled form
+	$(PYTEST_COMPILED) -m 'not interop and not root' $(addprefix $(CURDIR)/,$(or $(TESTS),tests plugins))
 
-check: .venv-dev/.installed ## formatting, lint, types, layers, documents
+check: .venv-dev/.plugins ## formatting, lint, types, layers, documents
 	$(DEV)/ruff format --check $(CHECKED)
 	$(DEV)/ruff check $(CHECKED)
 	$(DEV)/mypy --scripts-are-modules $(CHECKED)
 	$(DEV)/lint-imports
 	$(DEV)/pytest -q -m 'not interop' tests/test_docs.py tests/test_layers.py tests/test_dependencies.py
 
-format: .venv-dev/.installed ## let ruff rewrite what it can
+format: .venv-dev/.plugins ## let ruff rewrite what it can
 	$(DEV)/ruff check --fix $(CHECKED)
 	$(DEV)/ruff format $(CHECKED)
 
-interop: .venv-compiled/.installed ## real clients against the compiled broker (and RABBITMQ_URL, if given)
+interop: .venv-compiled/.plugins ## real clients against the compiled broker (and RABBITMQ_URL, if given)
 	$(PYTEST_COMPILED) -m '$(INTEROP_MARKS)' $(addprefix $(CURDIR)/,$(or $(TESTS),interop))
 	$(PYTEST_COMPILED) -m interop $(CURDIR)/tests
 
-fuzz: .venv-dev/.installed ## feed broken sessions to the core for a minute (FUZZ="--seconds 600 --seed 1")
+fuzz: .venv-dev/.plugins ## feed broken sessions to the core for a minute (FUZZ="--seconds 600 --seed 1")
 	$(DEV)/python -m tests.fuzz $(FUZZ)
 
-powercut: .venv-dev/.installed ## cut the power of a loop-mounted filesystem under load (root)
+powercut: .venv-dev/.plugins ## cut the power of a loop-mounted filesystem under load (root)
 	$(DEV)/pytest -m root $(or $(TESTS),tests/process)
 
 clean: ## remove everything that make made, but not ./var
 	rm -rf .venv .venv-dev .venv-compiled build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache \
-		.import_linter_cache .hypothesis
-	find amqpd tests interop bench setup.py -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+		.import_linter_cache .hypothesis plugins/*/build plugins/*/src/*.egg-info
+	find amqpd tests interop bench plugins setup.py -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 python:
 	@if [ -z "$(PYTHON)" ]; then echo 'amqpd needs Python 3.11 or newer; none of python3, python3.11 ... is.' \
@@ -98,6 +103,21 @@ python:
 		echo 'Installed the pure Python form, which is several times slower (more in .venv/build.log).'; fi
 	@mv .venv/.started $@
 
+.venv/.plugins: .venv/.installed $(PLUGIN_FILES)
+	@touch .venv/.started
+ifneq ($(PLUGINS),)
+	rm -rf .venv/plugins plugins/*/build && .venv/bin/pip wheel -q --no-deps -w .venv/plugins $(PLUGINS)
+	.venv/bin/pip install -q .venv/plugins/*.whl
+	.venv/bin/pip install -q --no-deps --force-reinstall .venv/plugins/*.whl
+endif
+	@mv .venv/.started $@
+
+.venv-dev/.plugins: .venv-dev/.installed $(wildcard plugins/*/pyproject.toml)
+ifneq ($(PLUGINS),)
+	.venv-dev/bin/pip install -q --no-build-isolation $(addprefix -e ,$(PLUGINS))
+endif
+	touch $@
+
 .venv-dev/.installed: $(BUILD_FILES) | python
 	test -x .venv-dev/bin/pip || $(PYTHON) -m venv .venv-dev
 	.venv-dev/bin/pip install -q -e '.[dev]'
@@ -114,4 +134,14 @@ python:
 	rm -rf .venv-compiled/wheel && AMQPD_PURE=0 .venv-compiled/bin/pip wheel -q --no-deps -w .venv-compiled/wheel .
 	wheel=`ls .venv-compiled/wheel/*.whl` && .venv-compiled/bin/pip install -q "$$wheel[dev]" && \
 		.venv-compiled/bin/pip install -q --no-deps --force-reinstall "$$wheel"
+	@mv .venv-compiled/.started $@
+
+.venv-compiled/.plugins: .venv-compiled/.installed $(PLUGIN_FILES)
+	@touch .venv-compiled/.started
+ifneq ($(PLUGINS),)
+	rm -rf .venv-compiled/plugins plugins/*/build && \
+		.venv-compiled/bin/pip wheel -q --no-deps --no-build-isolation -w .venv-compiled/plugins $(PLUGINS)
+	.venv-compiled/bin/pip install -q .venv-compiled/plugins/*.whl
+	.venv-compiled/bin/pip install -q --no-deps --force-reinstall .venv-compiled/plugins/*.whl
+endif
 	@mv .venv-compiled/.started $@

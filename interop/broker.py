@@ -1,7 +1,7 @@
 """The broker a program talks to, and how the three kinds of broker do what programs ask of them.
 
-A program gets a ``Broker``: its URL and three handles that act on the broker itself (``interrupt``,
-``restart``, ``alarm``). A broker that cannot do one of them raises ``CannotDo`` with the reason, and the
+A program gets a ``Broker``: its URL and four handles that act on the broker itself (``interrupt``,
+``restart``, ``crash``, ``alarm``). A broker that cannot do one of them raises ``CannotDo`` with the reason, and the
 program is reported as skipped with that reason.
 """
 
@@ -43,6 +43,10 @@ def _cannot_restart() -> NoReturn:
     raise CannotDo("this broker is not ours to restart")
 
 
+def _cannot_crash() -> NoReturn:
+    raise CannotDo("this broker is not ours to kill")
+
+
 def _cannot_alarm(_on: bool) -> NoReturn:
     raise CannotDo("no way to raise a resource alarm in this broker: set RABBITMQCTL")
 
@@ -53,12 +57,14 @@ class Broker:
 
     ``interrupt(name)`` breaks the connections whose client-provided name is ``name``, from the broker's side;
     the broker takes new connections again when it returns. ``restart()`` stops the broker, starts it on the
-    same data and returns when it listens. ``alarm(on)`` raises or clears the memory alarm.
+    same data and returns when it listens; ``crash()`` likewise, but it kills the process (SIGKILL). ``alarm(on)``
+    raises or clears the memory alarm.
     """
 
     url: str
     interrupt: Callable[[str], None] = _cannot_interrupt
     restart: Callable[[], None] = _cannot_restart
+    crash: Callable[[], None] = _cannot_crash
     alarm: Callable[[bool], None] = _cannot_alarm
 
     @property
@@ -124,6 +130,13 @@ class AmqpdProcess:
         self.stop()
         self.start()
 
+    def crash(self) -> None:
+        """Kill the process and start it again."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self.start()
+
     def alarm(self, on: bool) -> None:
         """Put the memory limit below what the process uses, or back; the broker sees it a moment later."""
         assert self._process is not None
@@ -131,7 +144,7 @@ class AmqpdProcess:
         self._process.send_signal(signal.SIGHUP)
 
     def broker(self) -> Broker:
-        return Broker(self.url, lambda _name: self.restart(), self.restart, self.alarm)
+        return Broker(self.url, lambda _name: self.restart(), self.restart, self.crash, self.alarm)
 
     def log(self) -> str:
         return (self.directory / "log").read_text(errors="replace")[-LOG_CHARACTERS:]
@@ -262,7 +275,7 @@ def running_elsewhere(url: str) -> Iterator[Broker]:
     try:
         management.call("PUT", "permissions", vhost, user, body={"configure": ".*", "write": ".*", "read": ".*"})
         own = urllib.parse.urlsplit(url)._replace(path="/" + urllib.parse.quote(vhost, safe="")).geturl()
-        yield Broker(own, management.close_connections, restart, alarm)
+        yield Broker(own, management.close_connections, restart, alarm=alarm)
     finally:
         management.call("DELETE", "vhosts", vhost)
 

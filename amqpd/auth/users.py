@@ -16,6 +16,7 @@ from amqpd.auth.backend import Credentials
 from amqpd.auth.passwords import SCRYPT, check_hash, verify
 from amqpd.auth.permissions import Permission, PermissionTables, TopicPermission
 from amqpd.broker.batch import Definition, Scalar
+from amqpd.broker.events import Events, Fields
 from amqpd.spec.patterns import compile_pattern
 
 LOOPBACK_USERS: Final = frozenset({"guest"})
@@ -40,7 +41,7 @@ class Users(PermissionTables):
 
     ``define`` is told of each change. ``loopback_users`` may log in from this machine only; empty lifts that.
     ``verified`` lets a password that was verified before pass without its hash; None checks it each time.
-    ``check_password`` verifies hashes. ``revision`` grows with each change.
+    ``check_password`` verifies hashes. ``revision`` grows with each change. ``events``: where changes are told.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Users(PermissionTables):
         loopback_users: Iterable[str] = LOOPBACK_USERS,
         verified: VerifiedPasswords | None = None,
         check_password: Verify = verify,
+        events: Events | None = None,
     ) -> None:
         super().__init__()
         self.users: dict[str, Account] = {}
@@ -58,6 +60,7 @@ class Users(PermissionTables):
         self._define: Final = define
         self._verified: Final = verified
         self._check_password: Final = check_password
+        self._events: Final = events
 
     # Logging in
 
@@ -134,6 +137,11 @@ class Users(PermissionTables):
         self._define(definition)
         self.apply(definition)
 
+    def _tell(self, name: str, fields: Fields) -> None:
+        """That something changed, where somebody listens."""
+        if self._events is not None and self._events.listening:
+            self._events.acted(name, fields)
+
     # Users
 
     def add_user(
@@ -153,28 +161,38 @@ class Users(PermissionTables):
         """Add a user or replace hash and tags of the one who is there. Raises ValueError as ``add_user``."""
         _check_name(name)
         check_hash(password_hash, hashing_algorithm)
-        self._put_account(Account(name, password_hash, hashing_algorithm, _checked_tags(tags)))
+        known = name in self.users
+        account = Account(name, password_hash, hashing_algorithm, _checked_tags(tags))
+        self._put_account(account)
+        self._tell("user.password.changed" if known else "user.created", {"name": name})
+        if known or account.tags:
+            self._tell("user.tags.set", {"tags": list(account.tags), "name": name})
 
     def set_password(self, name: str, password_hash: str, hashing_algorithm: str = SCRYPT) -> None:
         """Replace a user's hash; '' takes the password away. Raises NoSuchUser or ValueError."""
         account = self._account(name)
         check_hash(password_hash, hashing_algorithm)
         self._put_account(account._replace(password_hash=password_hash, hashing_algorithm=hashing_algorithm))
+        self._tell("user.password.changed" if password_hash else "user.password.cleared", {"name": name})
 
     def set_tags(self, name: str, tags: Iterable[str]) -> None:
         """Replace a user's tags. Raises NoSuchUser or ValueError."""
         account = self._account(name)
-        self._put_account(account._replace(tags=_checked_tags(tags)))
+        account = account._replace(tags=_checked_tags(tags))
+        self._put_account(account)
+        self._tell("user.tags.set", {"tags": list(account.tags), "name": name})
 
     def delete_user(self, name: str) -> None:
         """Delete a user with all permissions and limits. Raises NoSuchUser."""
         self._account(name)
         for user, vhost in [key for key in self.permissions if key[0] == name]:
             self._change("permission", True, user=user, vhost=vhost)
-        self.clear_user_limits(name)
+        for _, limit in [key for key in self.user_limits if key[0] == name]:
+            self._change("user_limit", True, user=name, name=limit)
         for user, vhost, exchange in [key for key in self.topic_permissions if key[0] == name]:
             self._change("topic_permission", True, user=user, vhost=vhost, exchange=exchange)
         self._change("user", True, name=name)
+        self._tell("user.deleted", {"name": name})
 
     def _put_account(self, account: Account) -> None:
         self._change(
@@ -204,12 +222,18 @@ class Users(PermissionTables):
         for pattern in (configure, write, read):
             compile_pattern(pattern)
         self._change("permission", False, user=user, vhost=vhost, configure=configure, write=write, read=read)
+        fields: Fields = {"read": read, "write": write, "configure": configure, "vhost": vhost, "user": user}
+        self._tell("permission.created", fields)
 
     def clear_permissions(self, user: str, vhost: str) -> None:
         """Take a user's access to a vhost away; topic permissions stay. Raises NoSuchUser."""
         self._account(user)
         if (user, vhost) in self.permissions:
-            self._change("permission", True, user=user, vhost=vhost)
+            self._drop_permissions(user, vhost)
+
+    def _drop_permissions(self, user: str, vhost: str) -> None:
+        self._change("permission", True, user=user, vhost=vhost)
+        self._tell("permission.deleted", {"vhost": vhost, "user": user})
 
     def set_topic_permissions(self, user: str, vhost: str, exchange: str, write: str, read: str) -> None:
         """Narrow what a user may write to and read from a topic exchange. Raises as ``set_permissions``."""
@@ -217,14 +241,19 @@ class Users(PermissionTables):
         for pattern in (write, read):
             compile_pattern(pattern)
         self._change("topic_permission", False, user=user, vhost=vhost, exchange=exchange, write=write, read=read)
+        fields: Fields = {"read": read, "write": write, "exchange": exchange, "vhost": vhost, "user": user}
+        self._tell("topic.permission.created", fields)
 
     def clear_topic_permissions(self, user: str, vhost: str, exchange: str | None = None) -> None:
         """Clear the row of one exchange, or with None those of all in the vhost. Raises NoSuchUser."""
         self._account(user)
         rows = [key for key in self.topic_permissions if key[:2] == (user, vhost)]
-        for _, _, name in rows:
-            if exchange is None or name == exchange:
-                self._change("topic_permission", True, user=user, vhost=vhost, exchange=name)
+        cleared = [name for _, _, name in rows if exchange in (None, name)]
+        for name in cleared:
+            self._change("topic_permission", True, user=user, vhost=vhost, exchange=name)
+        if cleared:
+            fields: Fields = {"vhost": vhost, "user": user}
+            self._tell("topic.permission.deleted", fields if exchange is None else {"exchange": exchange, **fields})
 
     # Limits
 
@@ -241,11 +270,13 @@ class Users(PermissionTables):
         self._account(user)
         _check_limit(name, USER_LIMITS, "user")
         self._change("user_limit", False, user=user, name=name, value=value)
+        self._tell("user.limits.set", {name: value, "username": user, "name": "limits"})
 
     def set_vhost_limit(self, vhost: str, name: str, value: int) -> None:
         """Set one of ``VHOST_LIMITS`` on a vhost that the caller knows to exist. Raises ValueError."""
         _check_limit(name, VHOST_LIMITS, "vhost")
         self._change("vhost_limit", False, vhost=vhost, name=name, value=value)
+        self._tell_vhost_limits(vhost)
 
     def clear_user_limits(self, user: str, name: str | None = None) -> None:
         """Clear one limit of a user, or with None all of them. Raises NoSuchUser."""
@@ -253,17 +284,32 @@ class Users(PermissionTables):
         for _, limit in [key for key in self.user_limits if key[0] == user]:
             if name is None or limit == name:
                 self._change("user_limit", True, user=user, name=limit)
+                self._tell("user.limits.cleared", {"username": user, "name": "limits"})
 
     def clear_vhost_limits(self, vhost: str, name: str | None = None) -> None:
         """Clear one limit of a vhost, or with None all of them."""
-        for _, limit in [key for key in self.vhost_limits if key[0] == vhost]:
-            if name is None or limit == name:
-                self._change("vhost_limit", True, vhost=vhost, name=limit)
+        cleared = [limit for of, limit in self.vhost_limits if of == vhost and name in (None, limit)]
+        for limit in cleared:
+            self._change("vhost_limit", True, vhost=vhost, name=limit)
+        if cleared:
+            self._tell_vhost_limits(vhost)
+
+    def _tell_vhost_limits(self, vhost: str) -> None:
+        """All that are set now. To RabbitMQ they are a parameter, and only that event says which vhost it is."""
+        if self._events is None or not self._events.listening:
+            return
+        limits: Fields = {name: value for (of, name), value in self.vhost_limits.items() if of == vhost}
+        if limits:
+            self._events.parameter_set(vhost, "vhost-limits", "limits", limits)
+            self._events.acted("vhost.limits.set", {**limits, "name": "limits"})
+        else:
+            self._events.parameter_cleared(vhost, "vhost-limits", "limits")
+            self._events.acted("vhost.limits.cleared", {"name": "limits"})
 
     def vhost_deleted(self, vhost: str) -> None:
         """A vhost is gone: so are its permissions and limits, lest a new one of that name inherit them."""
         for user, _ in [key for key in self.permissions if key[1] == vhost]:
-            self._change("permission", True, user=user, vhost=vhost)
+            self._drop_permissions(user, vhost)
         for user, _, exchange in [key for key in self.topic_permissions if key[1] == vhost]:
             self._change("topic_permission", True, user=user, vhost=vhost, exchange=exchange)
         self.clear_vhost_limits(vhost)

@@ -18,3 +18,6 @@ class Inquiry:
     def answer(self) -> object:
         """What JSON can carry, or another ``Inquiry``. Raises ValueError to refuse the command, with one line."""
         raise NotImplementedError
+
+    def end(self) -> None:
+        """Always called in the end, also when it could not be read; where the broker may be touched."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from amqpd.broker.events import EventListener
 from amqpd.broker.exchange import Exchange
@@ -23,6 +24,8 @@ QueueFactory = Callable[[Shard, str, str, bool, bool, object, Table], Queue]
 # (broker, arguments as JSON has them) -> what JSON can carry, or an ``Inquiry`` (amqpd/broker/inquiry.py)
 CommandFunction = Callable[["Broker", Mapping[str, Any]], object]
 
+BUILTIN: Final = "built-in"  # who registers what every broker has
+
 
 class Command(NamedTuple):
     """``changes``: there is something to commit after it."""
@@ -40,9 +43,14 @@ class SystemExchange(NamedTuple):
 
 
 class Registry:
-    """Names are given once: a second type or command of the same name raises ValueError."""
+    """Names are given once: a second type or command of the same name raises ValueError.
+
+    ``owners``: who registered what, by kind and name.
+    """
 
     def __init__(self) -> None:
+        self.owners: dict[tuple[str, str], str] = {}
+        self._registering = BUILTIN
         self.exchange_types: dict[str, ExchangeFactory] = {}
         self.queue_types: dict[str, QueueFactory] = {}
         self.internal_types: set[str] = set()
@@ -54,13 +62,37 @@ class Registry:
         self.event_listeners: list[EventListener] = []
         self.system_exchanges: list[SystemExchange] = []
 
+    @contextmanager
+    def by(self, plugin: str) -> Iterator[None]:
+        """What is registered inside is ``plugin``'s."""
+        before, self._registering = self._registering, plugin
+        try:
+            yield
+        finally:
+            self._registering = before
+
+    def owned(self, plugin: str) -> list[str]:
+        """What ``plugin`` registered, in words."""
+        return [f"{kind} {name}" for (kind, name), owner in self.owners.items() if owner == plugin]
+
+    def _note(self, kind: str, thing: object) -> None:
+        """Something that has no name of its own: the module it comes from stands for it."""
+        module = getattr(thing, "__module__", "") or type(thing).__module__
+        self.owners.setdefault((kind, module.rpartition(".")[2]), self._registering)
+
+    def _own(self, kind: str, name: str) -> None:
+        owner = self.owners.get((kind, name))
+        if owner is not None:
+            by = "amqpd itself" if owner == BUILTIN else f"plugin '{owner}'"
+            raise ValueError(f"{kind} '{name}' is registered already, by {by}")
+        self.owners[kind, name] = self._registering
+
     def exchange_type(self, name: str, factory: ExchangeFactory) -> None:
         """Exchanges declared with type ``name`` are made by ``factory``.
 
         It may raise PreconditionFailed (406, closes the channel) on arguments it cannot work with.
         """
-        if name in self.exchange_types:
-            raise ValueError(f"exchange type '{name}' is registered already")
+        self._own("exchange type", name)
         self.exchange_types[name] = factory
 
     def queue_type(self, name: str, factory: QueueFactory, internal: bool = False) -> None:
@@ -68,16 +100,14 @@ class Registry:
 
         ``internal``: no client can declare one; exchanges get theirs from ``VHost.internal_queue``.
         """
-        if name in self.queue_types:
-            raise ValueError(f"queue type '{name}' is registered already")
+        self._own("queue type", name)
         self.queue_types[name] = factory
         if internal:
             self.internal_types.add(name)
 
     def command(self, name: str, function: CommandFunction, changes: bool = False) -> None:
         """A command of the control socket and of the command line; ValueError refuses it, with one line."""
-        if name in self.commands:
-            raise ValueError(f"command '{name}' is registered already")
+        self._own("command", name)
         self.commands[name] = Command(function, changes)
 
     def started(self, function: Callable[[Broker, PageSource], None]) -> None:
@@ -86,18 +116,22 @@ class Registry:
 
     def queue_feature(self, attach: Callable[[Queue], None]) -> None:
         """Called with each new queue, and again when its settings change: gives it a feature where they ask for one."""
+        self._note("queue feature", attach)
         self.queue_features.append(attach)
 
     def dead_letters(self, handler: LetterHandler) -> None:
         """Who publishes what a queue with a dead-letter exchange dropped. One for all; the last one registered."""
+        self._note("dead letters", handler)
         self.letter_handler = handler
 
     def route_extension(self, extension: RouteExtension) -> None:
         """Asked in the order of registration."""
+        self._note("route extension", extension)
         self.route_extensions.append(extension)
 
     def event_listener(self, listener: EventListener) -> None:
         """Told what happens in the broker (queues, bindings, logins ...), while it wants to know."""
+        self._note("event listener", listener)
         self.event_listeners.append(listener)
 
     def system_exchange(self, vhost: str, name: str, kind: str) -> None:
@@ -106,4 +140,5 @@ class Registry:
         ``kind`` is a registered type. It is stored like one that a client declared, with its bindings, so that a start
         without the plugin finds an exchange nobody publishes to.
         """
+        self._own("exchange", name)
         self.system_exchanges.append(SystemExchange(vhost, name, kind))

@@ -32,6 +32,7 @@ from amqpd.wire.table import Table, encode_table
 if TYPE_CHECKING:
     from amqpd.broker.registry import Registry
 
+TRACE: Final = "amq.rabbitmq.trace"  # where the firehose goes (amqpd/session/firehose.py)
 # Exchanges every vhost has; name and type.
 PREDECLARED: Final = (
     ("", "direct"),
@@ -40,7 +41,7 @@ PREDECLARED: Final = (
     ("amq.topic", "topic"),
     ("amq.headers", "headers"),
     ("amq.match", "headers"),
-    ("amq.rabbitmq.trace", "topic"),
+    (TRACE, "topic"),
 )
 REPLY_TO: Final = "amq.rabbitmq.reply-to"  # the pseudo-queue of direct reply-to; a reply queue has it as prefix
 
@@ -55,7 +56,10 @@ class Revision:
 
 @final
 class VHost:
-    """``metadata``: what else RabbitMQ knows of it, as JSON text; the broker reads ``default_queue_type`` of it."""
+    """``metadata``: what else RabbitMQ knows of it, as JSON text; the broker reads ``default_queue_type`` of it.
+
+    ``tracing``: the firehose is on (amqpd/session/firehose.py).
+    """
 
     def __init__(self, name: str, shard: Shard, registry: Registry, revision: Revision) -> None:
         self.name: str = name
@@ -81,7 +85,7 @@ class VHost:
         # Bindings by destination, so that its end does not search every exchange.
         self.bound: dict[Destination, dict[tuple[str, BindingKey], Binding]] = {}
         for exchange, kind in PREDECLARED:
-            internal = exchange == "amq.rabbitmq.trace"
+            internal = exchange == TRACE
             self.exchanges[exchange] = registry.exchange_types[kind](name, exchange, True, False, internal, {})
 
     def default_queue_type(self) -> str:

@@ -8,11 +8,14 @@ command line has done what is slow (hashing a password) before a command comes h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from amqpd.auth import listing
 from amqpd.auth.users import NoSuchUser, UserExists, Users
+from amqpd.broker.broker import Broker
+from amqpd.broker.inquiry import Inquiry
 from amqpd.server.control import CommandRefused
 from amqpd.server.definitions.fields import check_vhost_name
 from amqpd.server.definitions.operator import definitions_export, definitions_import
@@ -23,6 +26,9 @@ from amqpd.server.rules import (
     policies_clear,
     policies_list,
     policies_set,
+    tracing_list,
+    tracing_off,
+    tracing_on,
     vhosts_default_queue_type,
 )
 
@@ -84,14 +90,39 @@ class Command(NamedTuple):
 
 
 def execute(core: Core, name: str, arguments: Arguments) -> object:
-    """Run one command. Raises CommandRefused with one line when it cannot be done; nothing changes then."""
-    command = COMMANDS.get(name)
-    if command is None:
-        raise CommandRefused(f"unknown command '{name}'")
+    """Run one command: its result, or an ``Inquiry`` that brings it.
+
+    Raises CommandRefused with one line when it cannot be done; nothing changes then.
+    """
+    command = find(core, name)
     if command.live and core.live is None:
         raise CommandRefused(f"'{name}' needs a running broker")
-    try:
+    with _refusals():
         return command.run(core, arguments)
+
+
+def answer(inquiry: Inquiry) -> object:
+    """What was read is answered. Raises CommandRefused."""
+    with _refusals():
+        return inquiry.answer()
+
+
+def find(core: Core, name: str) -> Command:
+    """A command of ours or of a plugin. Raises CommandRefused when there is none."""
+    command = COMMANDS.get(name)
+    if command is not None:
+        return command
+    broker = core.broker
+    if not isinstance(broker, Broker) or name not in broker.registry.commands:
+        raise CommandRefused(f"unknown command '{name}'")
+    added, whole = broker.registry.commands[name], broker
+    return Command(lambda _, arguments: added.run(whole, arguments), changes=added.changes)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
     except (NoSuchUser, UserExists, ValueError) as error:
         raise CommandRefused(str(error)) from None
 
@@ -283,6 +314,9 @@ COMMANDS: dict[str, Command] = {
     "topic-permissions delete": Command(topic_permissions_delete, changes=True),
     "definitions export": Command(definitions_export),
     "definitions import": Command(definitions_import, changes=True),
+    "tracing on": Command(tracing_on, live=True),
+    "tracing off": Command(tracing_off, live=True),
+    "tracing list": Command(tracing_list, live=True),
     "status": Command(status, live=True),
     "connections list": Command(connections_list, live=True),
     "connections close": Command(connections_close, live=True),

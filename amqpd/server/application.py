@@ -22,13 +22,16 @@ from amqpd.auth.mechanisms import Mechanisms, configured
 from amqpd.auth.users import Users
 from amqpd.broker.batch import StoredEntry
 from amqpd.broker.broker import Broker
+from amqpd.broker.events import COMMAND_LINE
+from amqpd.broker.inquiry import Inquiry
 from amqpd.broker.journal import CommitPort
 from amqpd.broker.shard import PageRequest
-from amqpd.server import administration
+from amqpd.server import administration, plugins
 from amqpd.server.alarms import Alarms
 from amqpd.server.cli import form
+from amqpd.server.clock import now_ms
 from amqpd.server.configuration import Source
-from amqpd.server.control import SOCKET_NAME, ControlError, serve_control
+from amqpd.server.control import SOCKET_NAME, CommandRefused, ControlError, serve_control
 from amqpd.server.core import Core, open_core, open_store
 from amqpd.server.definitions import startup
 from amqpd.server.inbox import Inbox
@@ -64,6 +67,9 @@ async def serve(settings: Settings, source: Source) -> int:
         return 2
     try:
         store, reader, broker, users = open_store(settings)
+    except plugins.PluginFailed as error:
+        log.critical(str(error))
+        return 1
     except (StoreError, OSError) as error:
         log.critical(f"cannot open the store: {error}")
         return 1
@@ -119,6 +125,8 @@ class Application:
         self.logins = LoginChecks(self.inbox)
         self.session_log = ConnectionLogs(log)
         self.alarms = Alarms(self.broker, log, settings)
+        # For operators, so that a long question holds up no queue.
+        self._asking = core.store.reader()
         self.environment = self._environment()
         self.writer = StoreWriter(core.store, self.inbox, self._committed, self._store_trouble, self._store_fatal)
         self.reader = PageReader(core.reader, self.inbox, self._page_loaded, self._store_fatal)
@@ -135,7 +143,11 @@ class Application:
             int(settings.listeners.tls_handshake_timeout * 1000),
         )
         self._use_limits(settings)
+        self.broker.events.node = self._cluster_name()
         core.live = self
+
+    def _cluster_name(self) -> str:
+        return self.settings.server.cluster_name or f"amqpd@{socket.gethostname()}"
 
     def _environment(self) -> Environment:
         settings = self.settings
@@ -150,7 +162,7 @@ class Application:
             server_properties=server_properties(
                 settings.server.product,
                 settings.server.version,
-                settings.server.cluster_name or f"amqpd@{socket.gethostname()}",
+                self._cluster_name(),
                 platform,
                 __version__,
             ),
@@ -196,6 +208,7 @@ class Application:
                 status = await self._serve(nursery)
                 nursery.cancel_scope.cancel()
         finally:
+            self._asking.close()
             self.logins.stop()
             self.checkpoints.stop()
             self.reader.stop()
@@ -360,8 +373,14 @@ class Application:
 
         One that changes nothing is answered also while the disk takes nothing.
         """
-        result = administration.execute(self.core, command, arguments)
-        if administration.COMMANDS[command].changes and not self.broker.journal.empty():
+        actor = self.broker.events.act_as(COMMAND_LINE)
+        try:
+            result = administration.execute(self.core, command, arguments)
+        finally:
+            self.broker.events.actor = actor
+        while isinstance(result, Inquiry):
+            result = await self._answered(result)
+        if administration.find(self.core, command).changes and not self.broker.journal.empty():
             commit = Commit()
             self.broker.journal.waiting.append(commit)
             self.poller.turn()
@@ -369,6 +388,18 @@ class Application:
         else:
             self.poller.turn()
         return result
+
+    async def _answered(self, inquiry: Inquiry) -> object:
+        """Raises CommandRefused."""
+        try:
+            try:
+                await trio.to_thread.run_sync(inquiry.read, self._asking)
+            except StoreError as error:
+                raise CommandRefused(f"the store cannot be read: {error}") from None
+            self.broker.now = now_ms()
+            return administration.answer(inquiry)
+        finally:
+            inquiry.end()
 
     def status(self) -> dict[str, object]:
         broker = self.broker

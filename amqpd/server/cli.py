@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,7 +101,24 @@ def _show_version(context: click.Context, parameter: click.Parameter, value: boo
         context.exit()
 
 
-@click.group("amqpd", invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+class WithPlugins(click.Group):
+    """The main group: its own commands, and those that plugins bring."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from amqpd.server import plugin_commands
+
+        own = super().list_commands(ctx)
+        return [*own, *(name for name in plugin_commands.names() if name not in own)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from amqpd.server import plugin_commands
+
+        return super().get_command(ctx, cmd_name) or plugin_commands.find(cmd_name)
+
+
+@click.group(
+    "amqpd", cls=WithPlugins, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option(
     "--version",
     is_flag=True,
@@ -124,13 +142,32 @@ def amqpd(context: click.Context) -> None:
 def run() -> None:
     """Run the broker until SIGTERM or SIGINT."""
     chosen = source()
-    loaded = chosen.load()
+    loaded = _with_plugins(chosen.load())
     _warn(loaded)
     import trio
 
     from amqpd.server.application import serve
 
     sys.exit(trio.run(serve, loaded.settings, chosen))
+
+
+def _with_plugins(loaded: Loaded) -> Loaded:
+    """Checked against what is installed. Raises ConfigurationError."""
+    wanted = loaded.settings.plugins
+    if not wanted.order and not wanted.disabled:
+        return loaded
+    from amqpd.server import plugins
+
+    try:
+        installed = plugins.installed()
+        plugins.chosen(wanted, installed)
+    except plugins.PluginFailed as error:
+        where = ", ".join(map(str, loaded.files)) or "configuration"
+        raise ConfigurationError(f"{where}: {error}") from None
+    missing = [
+        f"plugins.disabled names '{name}', which is not installed" for name in plugins.unknown(wanted, installed)
+    ]
+    return replace(loaded, warnings=(*loaded.warnings, *missing))
 
 
 def _warn(loaded: Loaded) -> None:
@@ -149,7 +186,7 @@ def check_config(file: str | None) -> None:
     """Check the configuration in FILE, or the one that would be used, with the environment."""
     if file is not None:
         click.get_current_context().find_root().meta["amqpd.config"] = file
-    loaded = source().load()
+    loaded = _with_plugins(source().load())
     for line in loaded.warnings:
         click.echo(f"warning: {line}", err=True)
     files = ", ".join(map(str, loaded.files)) or "no file, all defaults"

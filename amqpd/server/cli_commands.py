@@ -34,23 +34,29 @@ def perform(command: str, **arguments: Any) -> Any:
 
 
 def _perform_offline(command: str, arguments: dict[str, Any], settings: Settings) -> Any:
-    from amqpd.server.administration import COMMANDS, execute
+    from amqpd.broker.inquiry import Inquiry
+    from amqpd.server.administration import COMMANDS, execute, find
 
     data_dir = Path(settings.store.data_dir)
-    wanted = COMMANDS[command]
-    if wanted.live:
+    wanted = COMMANDS.get(command)  # None: a plugin's
+    if wanted is not None and wanted.live:
         raise Fault(f"no broker runs with the data directory {data_dir}")
-    if not wanted.changes and not data_dir.is_dir():
+    if not (wanted is not None and wanted.changes) and not data_dir.is_dir():
         raise Fault(f"{data_dir}: there is no data directory")
     from amqpd.server.application import open_core
+    from amqpd.server.plugins import PluginFailed
     from amqpd.store.contract import StoreError
 
     try:
         with open_core(settings) as core:
             result = execute(core, command, arguments)
-            if wanted.changes:
+            while isinstance(result, Inquiry):
+                result = core.answered(result)
+            if find(core, command).changes:
                 core.commit()
     except control.CommandRefused as error:
+        raise Fault(str(error)) from None
+    except PluginFailed as error:
         raise Fault(str(error)) from None
     except (StoreError, OSError) as error:
         raise Fault(f"{data_dir}: {error}") from None
@@ -385,9 +391,11 @@ def connections_close(name: str | None, user: str | None, vhost: str | None, rea
 
 def add_to(group: click.Group) -> None:
     """Put the commands into the main group."""
-    from amqpd.server import policy_commands  # it uses what is above
+    from amqpd.server import plugin_commands, policy_commands, tracing_commands  # they use what is above
 
     policy_commands.add_to(group)
+    tracing_commands.add_to(group)
+    plugin_commands.add_to(group)
     for command in (users, vhosts, permissions, topic_permissions, connections, status):
         group.add_command(command)
     definitions_commands.add_to(group)

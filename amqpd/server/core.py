@@ -13,11 +13,12 @@ from amqpd.auth.attempt import VerifiedPasswords
 from amqpd.auth.users import Users
 from amqpd.broker.batch import Definition
 from amqpd.broker.broker import Broker
+from amqpd.broker.inquiry import Inquiry
 from amqpd.broker.registry import Registry
-from amqpd.features import builtin
-from amqpd.server.administration import Live
+from amqpd.server import plugins
+from amqpd.server.administration import Live, answer
 from amqpd.server.clock import now_ms
-from amqpd.server.settings import Settings
+from amqpd.server.settings import Plugins, Settings
 from amqpd.store.contract import Opened, StoreCorrupt
 from amqpd.store.reader import SqliteReader
 from amqpd.store.sqlite import SqliteStore
@@ -42,9 +43,18 @@ class Core:
             self.store.commit(batch)
             self.broker.batch_committed()
 
+    def answered(self, inquiry: Inquiry) -> object:
+        """Read and answer, waiting for the disk. Raises StoreError, CommandRefused."""
+        try:
+            inquiry.read(self.reader)
+            return answer(inquiry)
+        finally:
+            inquiry.end()
+
 
 def open_store(settings: Settings) -> tuple[SqliteStore, SqliteReader, Broker, Users]:
-    """Claim the data directory and restore what it holds. Raises StoreError and OSError."""
+    """Claim the data directory and restore what it holds. Raises PluginFailed, StoreError and OSError."""
+    registry = make_registry(settings.plugins)
     directory = Path(settings.store.data_dir)
     directory.mkdir(parents=True, exist_ok=True)
     store = SqliteStore(directory / FILE_NAME)
@@ -52,7 +62,7 @@ def open_store(settings: Settings) -> tuple[SqliteStore, SqliteReader, Broker, U
     opened = store.open(SHARD, f"amqpd pid {os.getpid()}")
     reader = store.reader()
     try:
-        broker, users = _restored(settings, opened, reader)
+        broker, users = _restored(registry, settings, opened, reader)
     except BaseException as error:
         reader.close()
         store.close(False)
@@ -65,16 +75,16 @@ def open_store(settings: Settings) -> tuple[SqliteStore, SqliteReader, Broker, U
     return store, reader, broker, users
 
 
-def _restored(settings: Settings, opened: Opened, reader: SqliteReader) -> tuple[Broker, Users]:
+def _restored(registry: Registry, settings: Settings, opened: Opened, reader: SqliteReader) -> tuple[Broker, Users]:
     """Raises ValueError on a definition that cannot be restored, and StoreError."""
-    broker = Broker(make_registry(), opened.next_message_id, opened.last_batch)
+    broker = Broker(registry, opened.next_message_id, opened.last_batch)
     broker.now = now_ms()  # a queue that lives for a time begins it with the restore
 
     def define(definition: Definition) -> None:
         broker.journal.define(definition)
         broker.revision.value += 1
 
-    users = Users(define, settings.auth.loopback_users, VerifiedPasswords(os.urandom(32)))
+    users = Users(define, settings.auth.loopback_users, VerifiedPasswords(os.urandom(32)), events=broker.events)
     summary = reader.summary()
     for definition in summary.definitions:
         users.apply(definition)
@@ -83,11 +93,9 @@ def _restored(settings: Settings, opened: Opened, reader: SqliteReader) -> tuple
     return broker, users
 
 
-def make_registry() -> Registry:
-    """With everything that can be plugged in."""
-    registry = Registry()
-    builtin.register(registry)
-    return registry
+def make_registry(wanted: Plugins | None = None) -> Registry:
+    """With what is built in and the installed plugins, all of them or those ``wanted``. Raises PluginFailed."""
+    return plugins.registry(wanted)
 
 
 def make_defaults(broker: Broker, users: Users, settings: Settings, vhost: bool = True, user: bool = True) -> None:

@@ -144,10 +144,11 @@ def _differences(file: str, vhost: str | None) -> list[Any]:
         current = Document(perform("definitions export", {}))
     from amqpd.server.core import make_registry
     from amqpd.server.definitions.comparing import differences
+    from amqpd.server.plugins import PluginFailed
 
     try:
-        return list(differences(make_registry(), current, document, vhost))
-    except ValueError as error:
+        return list(differences(make_registry(settings.plugins), current, document, vhost))
+    except (ValueError, PluginFailed) as error:
         raise Fault(str(error)) from None
 
 
@@ -205,6 +206,7 @@ def _broker(settings: Settings, changes: bool) -> Iterator[Perform]:
 def _files(settings: Settings) -> Iterator[Perform]:
     from amqpd.server.administration import COMMANDS, execute
     from amqpd.server.core import open_core
+    from amqpd.server.plugins import PluginFailed
     from amqpd.store.contract import StoreError
 
     try:
@@ -217,6 +219,8 @@ def _files(settings: Settings) -> Iterator[Perform]:
                 return result
 
             yield perform
+    except PluginFailed as error:
+        raise Fault(str(error)) from None
     except (StoreError, OSError) as error:
         raise Fault(f"{settings.store.data_dir}: {error}") from None
 

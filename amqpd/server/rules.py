@@ -1,4 +1,4 @@
-"""The operator's commands over policies, runtime parameters and default queue types; rows of ``administration``."""
+"""The operator's commands over policies, parameters, default queue types and tracing; rows of ``administration``."""
 
 from __future__ import annotations
 
@@ -115,6 +115,20 @@ def vhosts_default_queue_type(core: Core, arguments: Arguments) -> None:
     if kind:
         metadata["default_queue_type"] = kind
     broker.describe_vhost(vhost, vhost.description, vhost.tags, json.dumps(metadata, sort_keys=True))
+
+
+def tracing_on(core: Core, arguments: Arguments) -> None:
+    """Copy what passes through a vhost to its trace exchange, until the broker stops (amqpd/session/firehose.py)."""
+    _vhost(core, arguments).tracing = True
+
+
+def tracing_off(core: Core, arguments: Arguments) -> None:
+    _vhost(core, arguments).tracing = False
+
+
+def tracing_list(core: Core, arguments: Arguments) -> list[Row]:
+    """Whether each vhost is traced."""
+    return [{"vhost": vhost.name, "tracing": vhost.tracing} for vhost in _vhosts(core, arguments)]
 
 
 def _broker(core: Core) -> Broker:

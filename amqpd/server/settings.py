@@ -245,6 +245,19 @@ class Definitions:
 
 
 @dataclass(frozen=True)
+class Plugins:
+    """Which of the installed plugins are used; `amqpd plugins list` shows them. All are, unless they are named here."""
+
+    disabled: tuple[str, ...] = setting((), Texts(what="names of plugins"), "Installed plugins that are not used.")
+    order: tuple[str, ...] = setting(
+        (),
+        Texts(what="names of plugins"),
+        "Plugins that register first, in this order; the others follow by name. Where two have a say in the same"
+        " thing, the first is asked first.",
+    )
+
+
+@dataclass(frozen=True)
 class Limits:
     """What keeps the broker within its machine. Reaching a watermark blocks publishers; consumers go on."""
 
@@ -328,6 +341,7 @@ class Settings:
     auth: Auth = Auth()
     store: Store = Store()
     definitions: Definitions = Definitions()
+    plugins: Plugins = Plugins()
     limits: Limits = Limits()
     log: Log = Log()
     server: Server = Server()

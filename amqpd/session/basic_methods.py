@@ -12,6 +12,7 @@ from amqpd.session.channel import Channel
 from amqpd.session.delivery_headers import counted
 from amqpd.session.environment import Handler
 from amqpd.session.exchange_methods import without_line_breaks
+from amqpd.session.firehose import delivered
 from amqpd.session.queue_methods import find_queue, last_queue
 from amqpd.spec.arguments import INTEGER_TYPES, MILLISECONDS_MAX, TYPE_NAMES
 from amqpd.spec.constants import (
@@ -89,6 +90,9 @@ def _start(
     if not no_wait:
         channel.send(MethodWriter(BASIC_CONSUME_OK).shortstr(tag))
     queue.consume(consumer)
+    events = channel.broker.events
+    if events.listening and queue is not channel.reply_queue:
+        events.consumer_created(consumer)
 
 
 def _new_tag(channel: Channel, tag: str) -> str:
@@ -187,6 +191,8 @@ def basic_get(channel: Channel, arguments: ArgumentReader) -> None:
     writer.shortstr(address.exchange).shortstr(address.routing_key).long(queue.message_count())
     # A quorum queue shows the count of a message that is got even where it is 0 (RabbitMQ 3.10.8, seen).
     header = counted(entry) if entry.acquired or queue.kind == QUORUM else message.header.payload
+    if channel.vhost.tracing:
+        delivered(channel, queue, message, header, entry.redelivered)
     channel.send_content(writer, header, message.body)
     if no_ack:
         queue.settle(entry)

@@ -14,6 +14,7 @@ from librt.strings import BytesWriter
 from mypy_extensions import i64
 
 from amqpd.auth.permissions import WRITE
+from amqpd.broker.events import INTERNAL
 from amqpd.broker.exchange import Exchange
 from amqpd.broker.journal import CommitPort
 from amqpd.broker.message import Address, Entry, Message
@@ -23,7 +24,9 @@ from amqpd.broker.vhost import REPLY_TO, VHost
 from amqpd.session.ack_timeout import AckTimeouts, expect_acknowledgement
 from amqpd.session.confirms import Confirms
 from amqpd.session.delivery_headers import counted
+from amqpd.session.firehose import delivered, published
 from amqpd.session.prefetch import Prefetch
+from amqpd.session.session_events import channel_closed
 from amqpd.session.unacked import Unacked
 from amqpd.spec.constants import (
     BASIC_ACK,
@@ -267,10 +270,17 @@ class Channel(ChannelPort):
         elif not route.cacheable:
             queues = self.broker.router.route(self.vhost, route, [route.address.routing_key], header)
         message = Message(route.address, header, body)
+        if self.vhost.tracing:
+            self._trace(message, queues)
         if self.transaction is not None:
             self.transaction.publish(message, queues, route.mandatory)
         else:
             self.publish(message, queues, route.mandatory)
+
+    def _trace(self, message: Message, queues: list[Queue]) -> None:
+        header = self.header
+        assert header is not None
+        published(self, message, header, queues)
 
     def publish(self, message: Message, queues: list[Queue], mandatory: bool) -> bool:
         """Hand a message to its queues; return it when there are none and it is mandatory.
@@ -382,6 +392,9 @@ class Channel(ChannelPort):
             self.unacked.add(entry)
         message = entry.message
         redelivered = entry.redelivered
+        if self.vhost.tracing:
+            payload = counted(entry) if redelivered and entry.acquired else message.header.payload
+            delivered(self, consumer.queue, message, payload, redelivered)
         self.outbox.deliver(
             self.number,
             consumer.tag_wire,
@@ -573,6 +586,8 @@ class Channel(ChannelPort):
         if self.closed:
             return
         self.closed = True
+        events = self.broker.events
+        actor = events.act_as(INTERNAL)
         if self.committing:
             self.replies = []  # tx.commit-ok must not be said before it is true
         self._flush_replies()
@@ -591,6 +606,9 @@ class Channel(ChannelPort):
         self.end_replies()
         self.partial = None
         self.routes.clear()
+        events.actor = actor
+        if events.listening:
+            channel_closed(self)
 
 
 def _unknown_tag(tag: i64, method: int) -> PreconditionFailed:

@@ -17,10 +17,12 @@ from mypy_extensions import i64
 
 from amqpd.auth.backend import User
 from amqpd.broker.broker import ConnectionPort
+from amqpd.broker.events import INTERNAL
 from amqpd.broker.queue import ChannelPort, Queue
 from amqpd.broker.timers import Timer
 from amqpd.broker.vhost import VHost
 from amqpd.session.channel import Channel
+from amqpd.session.session_events import channel_created, connection_closed
 from amqpd.spec.constants import (
     BASIC_ACK,
     BASIC_NACK,
@@ -194,11 +196,12 @@ class Connection(ConnectionPort):
 
     def process(self) -> None:
         """Read frames until there are none, or until the connection is stalled or closed."""
+        events = self.broker.events
+        actor = events.act_as(self.user.name)
         while True:
             try:
-                if not self.greeted and not self.handshake.greet(self):
-                    return
-                self._read_frames()
+                if self.greeted or self.handshake.greet(self):
+                    self._read_frames()
                 break
             except AmqpError as error:
                 self.fail(error)
@@ -210,6 +213,7 @@ class Connection(ConnectionPort):
             self.confirms_due = []
             for channel in due:
                 channel.release_confirms()
+        events.actor = actor
         if self.wrote:
             self.wrote = False
             if self.broker.shard.crowded() and self.state == RUNNING and not self.paused:
@@ -354,7 +358,9 @@ class Connection(ConnectionPort):
                 0,
             )
         self._check_user_channels()
-        self.channels[int(number)] = Channel(self, number, vhost)
+        channel = self.channels[int(number)] = Channel(self, number, vhost)
+        if self.broker.events.listening:
+            channel_created(channel)
         self.outbox.write(MethodWriter(CHANNEL_OPEN_OK).longstr(b"").frame(int(number)))
 
     def _check_user_channels(self) -> None:
@@ -447,14 +453,18 @@ class Connection(ConnectionPort):
         queues = self.exclusive_queues
         self.exclusive_queues = []
         vhost = self.vhost
+        actor = self.broker.events.act_as(INTERNAL)
         for queue in queues:
             if vhost is not None and not queue.deleted and vhost.queues.get(queue.name) is queue:
                 vhost.delete_queue(queue)
+        self.broker.events.actor = actor
 
     def _closed(self) -> None:
         """Nothing more will be read; the edge closes the socket once the outbox is flushed."""
-        self.state = CLOSED
         broker = self.broker
+        if broker.events.listening and self.state != CLOSED and self.vhost is not None:
+            connection_closed(self)
+        self.state = CLOSED
         broker.connections.pop(self.number, None)
         broker.throttled.pop(self, None)
         broker.waiting_for_page.pop(self, None)
@@ -560,6 +570,9 @@ class Connection(ConnectionPort):
 
     def vhost_name(self) -> str:
         return self.vhost.name if self.vhost is not None else ""
+
+    def process_id(self) -> str:
+        return self.broker.events.process_id(self.number, 0)
 
     def channel(self, number: i64) -> ChannelPort | None:
         return self.channels.get(int(number))

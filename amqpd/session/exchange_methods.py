@@ -28,6 +28,7 @@ from amqpd.wire.methods import ArgumentReader, MethodWriter
 from amqpd.wire.table import Table
 
 RESERVED_PREFIX = "amq."
+DEAD_LETTER_EXCHANGE = "x-dead-letter-exchange"  # of queues, and of exchanges that keep messages
 
 
 def exchange_declare(channel: Channel, arguments: ArgumentReader) -> None:
@@ -68,6 +69,10 @@ def _declare(
         check_is_text(ALTERNATE_EXCHANGE, alternate, "exchange", name, vhost.name)
         channel.check_permission(READ, "exchange", name, EXCHANGE_DECLARE)
         channel.check_permission(WRITE, "exchange", described(alternate.value), EXCHANGE_DECLARE)
+    dead_letters = table.get(DEAD_LETTER_EXCHANGE)
+    if dead_letters is not None:
+        channel.check_permission(READ, "exchange", name, EXCHANGE_DECLARE)
+        channel.check_permission(WRITE, "exchange", described(dead_letters.value), EXCHANGE_DECLARE)
     vhost.declare_exchange(name, kind, durable, auto_delete, internal, table)
 
 

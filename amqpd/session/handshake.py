@@ -14,6 +14,7 @@ from amqpd.auth.backend import Attempt, AuthFailed
 from amqpd.auth.mechanisms import Challenge, Login, MechanismError, Peer
 from amqpd.session.connection import CLOSED, RUNNING, Connection
 from amqpd.session.environment import Environment
+from amqpd.session.session_events import authenticated, connection_created, not_authenticated
 from amqpd.spec.constants import (
     BASIC_PUBLISH,
     CONNECTION_OPEN,
@@ -171,11 +172,15 @@ class Handshake:
             return
         self.state = "tuning"
         environment = self.environment
+        if environment.broker.events.listening:
+            authenticated(connection)
         writer = MethodWriter(CONNECTION_TUNE).short(environment.channel_max).long(environment.frame_max)
         connection.outbox.write(writer.short(environment.heartbeat).frame(0))
 
     def _refuse(self, connection: Connection, reason: str, mechanism: str) -> None:
         self.environment.log.refused(connection, reason)
+        if self.environment.broker.events.listening:
+            not_authenticated(connection, reason)
         if not connection.hears_refusal:
             connection.end_silently()
             return
@@ -219,6 +224,10 @@ class Handshake:
         self.state = "running"
         connection.outbox.write(MethodWriter(CONNECTION_OPEN_OK).shortstr("").frame(0))
         environment.log.opened(connection)
+        events = environment.broker.events
+        events.actor = user
+        if events.listening:
+            connection_created(connection)
 
     def _check_limits(self, vhost: str, user: str) -> None:
         broker, limiter = self.environment.broker, self.environment.limiter

@@ -7,7 +7,13 @@ from amqpd.broker.queue import Queue
 from amqpd.broker.vhost import REPLY_TO
 from amqpd.session.channel import Channel
 from amqpd.session.environment import Handler
-from amqpd.session.exchange_methods import RESERVED_PREFIX, find_exchange, refuse_default, without_line_breaks
+from amqpd.session.exchange_methods import (
+    DEAD_LETTER_EXCHANGE,
+    RESERVED_PREFIX,
+    find_exchange,
+    refuse_default,
+    without_line_breaks,
+)
 from amqpd.spec.arguments import (
     CLASSIC,
     COMPARED,
@@ -34,8 +40,6 @@ from amqpd.spec.constants import (
 from amqpd.spec.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from amqpd.wire.methods import ArgumentReader, MethodWriter
 from amqpd.wire.table import Table, longstr
-
-DEAD_LETTER_EXCHANGE = "x-dead-letter-exchange"
 
 
 def queue_declare(channel: Channel, arguments: ArgumentReader) -> None:

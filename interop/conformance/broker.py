@@ -44,6 +44,10 @@ class Admin(Protocol):
         ...
 
     def clear_policy(self, vhost: str, name: str, operator: bool = False) -> None: ...
+    def set_password(self, name: str, password: str, tag: str = "") -> None: ...
+    def set_global_parameter(self, name: str, value: object) -> None: ...
+    def clear_global_parameter(self, name: str) -> None: ...
+    def trace(self, vhost: str, on: bool) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,18 @@ class RabbitAdmin:
     def clear_policy(self, vhost: str, name: str, operator: bool = False) -> None:
         self._request("DELETE", self._policies(operator), vhost, name)
 
+    def set_password(self, name: str, password: str, tag: str = "") -> None:
+        self.add_user(name, password, tag)
+
+    def set_global_parameter(self, name: str, value: object) -> None:
+        self._request("PUT", "global-parameters", name, body={"value": value})
+
+    def clear_global_parameter(self, name: str) -> None:
+        self._request("DELETE", "global-parameters", name)
+
+    def trace(self, vhost: str, on: bool) -> None:
+        self._request("PUT", "vhosts", vhost, body={"tracing": on})
+
     @staticmethod
     def _policies(operator: bool) -> str:
         return "operator-policies" if operator else "policies"
@@ -183,6 +199,19 @@ class AmqpdAdmin:
 
     def clear_policy(self, vhost: str, name: str, operator: bool = False) -> None:
         self._run("policies", "clear", name, "--vhost", vhost, *(["--operator"] if operator else []))
+
+    def set_password(self, name: str, password: str, tag: str = "") -> None:
+        self._run("users", "set-password", name, "--password", password)
+        self._run("users", "set-tags", name, *([tag] if tag else []))
+
+    def set_global_parameter(self, name: str, value: object) -> None:
+        self._run("parameters", "set", "-", name, json.dumps(value))
+
+    def clear_global_parameter(self, name: str) -> None:
+        self._run("parameters", "clear", "-", name)
+
+    def trace(self, vhost: str, on: bool) -> None:
+        self._run("tracing", "on" if on else "off", "--vhost", vhost)
 
 
 class AmqpdProcess:

@@ -222,7 +222,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "parameters clear": {"name": "old"},
 }
 # Commands that need more of the broker than its vhosts.
-WHOLE = ("definitions", "policies", "parameters", "vhosts default")
+WHOLE = ("definitions", "policies", "parameters", "tracing", "vhosts default")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -230,7 +230,7 @@ def test_commands_that_define_something_are_marked_as_changes(core: FakeCore, co
     """Offline, only what is marked is committed."""
     broker = Broker(make_registry(), 1, 0)
     if command.startswith(WHOLE):
-        core = FakeCore(broker=broker)
+        core = FakeCore(FakeLive(), broker)
         policy = make_policy("old", "a", {"max-length": 1}, 0, "queues", False)
         broker.create_vhost("/").put_policy(policy, False)
         broker.put_global_parameter("old", "1")
@@ -239,8 +239,9 @@ def test_commands_that_define_something_are_marked_as_changes(core: FakeCore, co
         do(core, command, **CHANGES[command])
         assert core.defined or broker.journal.definitions
     elif not COMMANDS[command].changes:
+        arguments = {"vhost": "/"} if command.startswith("tracing") else {}
         with pytest.raises(CommandRefused) if command == "connections close" else nullcontext():
-            do(core, command)
+            do(core, command, **arguments)
         assert not core.defined
         assert not broker.journal.definitions
     assert COMMANDS[command].changes == (command in CHANGES or command.split()[1:] in (["add"], ["delete"]))

@@ -138,7 +138,7 @@ class Linked:
             register(registry)
         self.broker = Broker(registry, opened.next_message_id, opened.last_batch)
         self.broker.now = now
-        self.users = Users(self._define, (), VerifiedPasswords(b"k" * 32))
+        self.users = Users(self._define, (), VerifiedPasswords(b"k" * 32), events=self.broker.events)
         self._restore(opened.clean)
         self.log = Log()
         self.environment = self._environment(limits)

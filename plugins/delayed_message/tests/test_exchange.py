@@ -238,7 +238,7 @@ def test_without_its_publisher_it_is_dead_lettered() -> None:
     linked = started()
     client = linked.client()
     client.call("queue.declare", queue="dead", durable=True)
-    declare(client, **{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"})
+    declare(client, x_dead_letter_exchange="", x_dead_letter_routing_key="dead")
     delay(client, 1000, b"mandatory", mandatory=True)
     delay(client, 1000, b"not")
     client.call("queue.unbind", queue="q", exchange="x", routing_key="q")
@@ -321,7 +321,7 @@ def test_a_full_queue_gets_it_later() -> None:
 def test_no_more_wait_than_allowed() -> None:
     linked = started()
     client = linked.client()
-    declare(client, **{"x-delayed-max-pending": 1})
+    declare(client, x_delayed_max_pending=1)
     client.call("confirm.select")
     delay(client, 1000)
     delay(client, 1000)
@@ -412,7 +412,7 @@ def test_overdue_after_downtime(policy: str, expected: list[int]) -> None:
     """Three are overdue and one is not: what came at once, in the first half of the spread, and at its end."""
     linked = started()
     client = linked.client()
-    declare(client, **{"x-delayed-overdue": policy, "x-delayed-spread": 9000})
+    declare(client, x_delayed_overdue=policy, x_delayed_spread=9000)
     for milliseconds in (1000, 2000, 3000, 62_000):
         delay(client, milliseconds)
     linked.settle()
@@ -478,3 +478,12 @@ def test_two_delayed_exchanges_delay_once() -> None:
     linked.settle()
     linked.advance(100)
     assert waiting(linked) == 1
+
+
+def test_its_dead_letter_exchange_needs_the_right_to_write_there() -> None:
+    linked = started()
+    linked.add_user("bob", permissions=(".*", "x", ".*"))
+    client = linked.client(user="bob")
+    arguments = {"x-delayed-type": "direct", "x-dead-letter-exchange": "secret"}
+    client.send("exchange.declare", exchange="x", type=KIND, arguments=arguments)
+    assert client.expect("channel.close").values["reply_code"] == 403

@@ -1,6 +1,6 @@
 """When a message is due, read from its header table where it lies.
 
-1. ``x-delay``: milliseconds from now. Every integer type counts, also the signed octet that pika and aio-pika choose
+1. ``x-delay``: milliseconds from now. Every integer type counts, also the signed octet that aio-pika chooses
    for small values, a string that is a whole number, and a float, cut to a whole one. 0, less, or more than ten years
    is no delay, and neither is any other type: such a message is routed at once (RabbitMQ's plugin does the same).
 2. ``x-deliver-at``: the time itself, as a timestamp (seconds), as a number or string of milliseconds since 1970, or as

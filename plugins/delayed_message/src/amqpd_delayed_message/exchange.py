@@ -136,8 +136,9 @@ class DelayedExchange(Exchange):
     # Routing
 
     def route_all(self, route: Route, keys: list[str], header: ContentHeader, found: list[Destination]) -> None:
-        """Raises PreconditionFailed (406, closes the channel) on a recurrence that cannot be understood."""
+        """Raises PreconditionFailed (406, closes the channel) on a time or a recurrence that cannot be understood."""
         if not self.keeper.waits(header):
+            due.check(header, self.keeper.now)
             self.inner.route_all(route, keys, header, found)
             return
         if recurrence.recurs(header):
