@@ -30,6 +30,7 @@ class Destination:
     """An end of a binding: a queue or an exchange.
 
     ``defined_batch``: the batch that makes a durable one durable; 0 for those read back and for transient ones.
+    ``aside``: it looks at what passes and is nobody's destination: a message that goes nowhere else is unroutable.
     """
 
     def __init__(self, vhost: str, name: str, durable: bool) -> None:
@@ -37,6 +38,7 @@ class Destination:
         self.name: str = name
         self.durable: bool = durable
         self.defined_batch: i64 = 0
+        self.aside: bool = False
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, final
 
 from mypy_extensions import mypyc_attr
@@ -38,6 +39,14 @@ class RouteExtension:
     def unrouted(self, vhost: VHost, exchange: Exchange) -> Exchange | None:
         """Another exchange to try when no binding of ``exchange`` matched."""
         return None
+
+
+def leads_nowhere(found: Sequence[Destination]) -> bool:
+    """Whether a message that goes there is unroutable."""
+    for destination in found:  # noqa: SIM110  # compiled, a loop is less than a generator
+        if not destination.aside:
+            return False
+    return True
 
 
 @final
@@ -95,7 +104,7 @@ class Router:
                         found.append(queue)
             else:
                 exchange.route_all(route, keys, header, found)
-            if not found:
+            if not found or leads_nowhere(found):
                 relief = self._unrouted(vhost, exchange)
                 if relief is not None and relief not in visited:
                     visited[relief] = True

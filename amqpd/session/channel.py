@@ -19,7 +19,7 @@ from amqpd.broker.exchange import Exchange
 from amqpd.broker.journal import CommitPort
 from amqpd.broker.message import Address, Entry, Message
 from amqpd.broker.queue import LOST, NACKED, REJECTED, ChannelPort, Consumer, Destination, Queue
-from amqpd.broker.router import Route
+from amqpd.broker.router import Route, leads_nowhere
 from amqpd.broker.vhost import REPLY_TO, VHost
 from amqpd.session.ack_timeout import AckTimeouts, expect_acknowledgement
 from amqpd.session.confirms import Confirms
@@ -291,7 +291,7 @@ class Channel(ChannelPort):
         for queue in queues:
             if not queue.publish(message):
                 accepted = False
-        if mandatory and not queues:
+        if mandatory and leads_nowhere(queues):
             self._return(message)
         if self.confirms.enabled:
             self._await_confirm(message, not accepted)

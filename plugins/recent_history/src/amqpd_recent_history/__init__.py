@@ -1,0 +1,125 @@
+"""The exchange type ``x-recent-history``: a fanout that gives its last messages to whoever is bound later.
+
+See amqpd_recent_history/history.py for what is kept, and README.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from amqpd.broker.broker import Broker
+from amqpd.broker.exchange import Binding, Exchange
+from amqpd.broker.message import Message
+from amqpd.broker.queue import Destination, Queue
+from amqpd.broker.registry import Registry
+from amqpd.broker.router import Route
+from amqpd.broker.shard import PageSource
+from amqpd.broker.vhost import VHost
+from amqpd.spec.arguments import INTEGER_TYPES, described
+from amqpd.spec.errors import PreconditionFailed
+from amqpd.wire.content import ContentHeader
+from amqpd.wire.table import Table
+from amqpd_recent_history.history import History
+
+KIND: Final = "x-recent-history"
+LENGTH: Final = "x-recent-history-length"
+LENGTH_DEFAULT: Final = 20
+
+
+class Histories:
+    """What the exchanges of a broker share."""
+
+    def __init__(self) -> None:
+        self._broker: Broker | None = None
+
+    @property
+    def broker(self) -> Broker:
+        assert self._broker is not None
+        return self._broker
+
+    def started(self, broker: Broker, source: PageSource) -> None:
+        self._broker = broker
+
+    def exchange(
+        self, vhost: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table
+    ) -> Exchange:
+        return RecentHistoryExchange(self, vhost, name, durable, auto_delete, internal, arguments)
+
+
+class RecentHistoryExchange(Exchange):
+    history: History
+
+    def __init__(
+        self,
+        histories: Histories,
+        vhost: str,
+        name: str,
+        durable: bool,
+        auto_delete: bool,
+        internal: bool,
+        arguments: Table,
+    ) -> None:
+        """Raises PreconditionFailed (406, closes the channel) on a length that is none."""
+        super().__init__(vhost, name, KIND, durable, auto_delete, internal, arguments)
+        self.histories = histories
+        self.length = _length(arguments)
+        self.destinations: list[Destination] = []
+
+    def declared(self, vhost: VHost) -> None:
+        history = vhost.internal_queue(KIND, self.name, self.durable)
+        assert isinstance(history, History)
+        self.history = history
+        history.keep(self.length)
+
+    def deleted(self, vhost: VHost) -> None:
+        vhost.drop_internal_queue(self.history)
+
+    def binding_added(self, binding: Binding) -> None:
+        self._sort()
+
+    def binding_removed(self, binding: Binding) -> None:
+        self._sort()
+
+    def _sort(self) -> None:
+        self.destinations = list(dict.fromkeys(binding.destination for binding in self.bindings.values()))
+
+    def route(self, routing_key: str, header: ContentHeader, found: list[Destination]) -> None:
+        found.append(self.history)
+        found.extend(self.destinations)
+
+    def bound(self, vhost: VHost, binding: Binding) -> None:
+        destination = binding.destination
+
+        def give(message: Message) -> None:
+            if isinstance(destination, Queue):
+                if not destination.deleted:
+                    destination.publish(message)
+            elif isinstance(destination, Exchange) and vhost.exchanges.get(destination.name) is destination:
+                self._route_on(vhost, destination, message)
+
+        self.history.tell(give)
+
+    def _route_on(self, vhost: VHost, exchange: Exchange, message: Message) -> None:
+        router = self.histories.broker.router
+        keys = [message.address.routing_key, *router.extra_keys(message.header)]
+        for queue in router.route(vhost, Route(message.address, exchange, False), keys, message.header):
+            queue.publish(message)
+
+
+def _length(arguments: Table) -> int:
+    field = arguments.get(LENGTH)
+    if field is None:
+        return LENGTH_DEFAULT
+    if field.kind in INTEGER_TYPES and isinstance(field.value, int) and field.value > 0:
+        return field.value
+    shown = f'<<"{described(field.value)}">>' if field.kind == "S" else described(field.value)
+    shown = "undefined" if field.kind == "V" else shown
+    raise PreconditionFailed(f"Invalid argument {shown}, '{LENGTH}' must be a positive integer")
+
+
+def register(registry: Registry) -> None:
+    """The plugin's entry point."""
+    histories = Histories()
+    registry.exchange_type(KIND, histories.exchange)
+    registry.queue_type(KIND, History, internal=True)
+    registry.started(histories.started)
