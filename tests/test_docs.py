@@ -5,33 +5,26 @@ The checks read code spans and fenced blocks, where names are meant literally, a
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import click
 import pytest
 
-from tests.support.repository import ROOT, run, tool
+from tests.support.programs import FENCE, broker, run_program
+from tests.support.repository import ROOT
 
 PAGES: Final = [
     "README.md",
     "CHANGELOG.md",
     "plugins/README.md",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "plugins").glob("*/README.md")),
 ]
 # What a reader looks for first; a page that is missing must fail, not be left out.
 EXPECTED: Final = ["README.md", "docs/ARCHITECTURE.md", "docs/dependencies.md"]
 
-FENCE = re.compile(r"(?ms)^```(\w*)[^\n]*\n(.*?)^```$")
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^()\s]+)\)")
 HEADING = re.compile(r"(?m)^#+ +(.+?)\s*$")
@@ -113,10 +106,12 @@ def unknown_words(command: click.Command, words: list[str]) -> list[str]:
             command = command.commands["run"] if "run" in command.commands else click.Command("none")
             break
         names = words[0].split("|")  # a synopsis names alternatives: users|vhosts
-        unknown = [name for name in names if name not in command.commands]
-        if unknown:
+        with click.Context(command) as context:
+            found = [command.get_command(context, name) for name in names]  # plugins' commands, too
+        unknown = [name for name, one in zip(names, found, strict=True) if one is None]
+        if unknown or found[0] is None:
             return unknown
-        command, words = command.commands[names[0]], words[1:]
+        command, words = found[0], words[1:]
     known.update(options_of(command))
     used = {word.strip("[]").split("=")[0] for word in words if re.match(r"\[?--?[a-z]", word)}
     return sorted(used - known)
@@ -205,40 +200,8 @@ def readme_program() -> tuple[str, str]:
     return blocks[at][1], blocks[at + 1][1]
 
 
-@contextmanager
-def broker(directory: Path) -> Iterator[int]:
-    """A broker process on a free port; yields the port once it has said READY=1, as it does to systemd."""
-    with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        # A Unix socket's path has little room, less than tmp_path may need.
-        notify.bind(f"{short}/notify")
-        notify.settimeout(30)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port: int = free.getsockname()[1]
-        process = subprocess.Popen(
-            [tool("amqpd"), "run", "--data-dir", str(directory), "--listen", f"127.0.0.1:{port}"],
-            env={**os.environ, "NOTIFY_SOCKET": f"{short}/notify"},
-        )
-        try:
-            while "READY=1" not in notify.recv(4096).decode().splitlines():
-                pass
-            yield port
-        finally:
-            process.send_signal(signal.SIGTERM)
-            status = process.wait(timeout=30)
-    assert status == 0
-
-
 @pytest.mark.interop
 def test_readme_program_prints_what_the_readme_says(tmp_path: Path) -> None:
     program, output = readme_program()
-    (tmp_path / "program.py").write_text(program, encoding="utf-8")
-    # The program connects to the default port; only that default is changed.
-    start = (
-        "import runpy, sys, pika.connection\n"
-        "pika.connection.Parameters.DEFAULT_PORT = int(sys.argv[1])\n"
-        "runpy.run_path('program.py', run_name='__main__')\n"
-    )
     with broker(tmp_path / "data") as port:
-        done = run(sys.executable, "-c", start, str(port), cwd=tmp_path)
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.strip() == output.strip()
+        assert run_program(program, port, tmp_path).strip() == output.strip()

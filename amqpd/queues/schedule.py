@@ -264,11 +264,15 @@ class Schedule(Queue):
     def look_up(self, name: str, asking: Entry) -> None:
         """Find those with this message-id that were published before ``asking``; ``Keeper.found`` is called later."""
         self.kept[int(asking.position)] = asking
-        if asking.batch <= self.shard.journal.committed:
+        journal = self.shard.journal
+        if asking.batch <= journal.committed:
             self._ask(name, asking)
-        else:
-            self.looking.append((name, asking))
+            return
+        self.looking.append((name, asking))
+        if asking.batch == journal.number:
             self._hear_of_commit()
+        else:
+            journal.paging_sealed.append(self)  # it is under way; the open one may never be written
 
     def _ask(self, name: str, asking: Entry) -> None:
         self.shard.page_requests.append(Named(self.lane, self.begin_read(), int(self.generation), name, asking))
@@ -308,7 +312,8 @@ class Schedule(Queue):
     def _shrink(self) -> None:
         """Let the later half go, with the next commit."""
         journal = self.shard.journal
-        places = sorted([place for place in self.heap if self._stands(place)], key=_key)
+        # The heap may have a place twice, of one that was moved away and back.
+        places = sorted([_place_of(entry) for entry in self.window.values()], key=_key)
         messages_max, bytes_max = self.window_messages_max // 2, WINDOW_BYTES // 2
         size: i64 = 0
         kept: i64 = 0
@@ -384,9 +389,10 @@ class Schedule(Queue):
             return
         found: list[Entry] = []
         for stored in entries:
-            entry = self.holding(stored, stored.position)
-            if entry is not None and entry is not asking:
-                found.append(entry)
+            if stored.position < asking.position:
+                entry = self.holding(stored, stored.position)
+                if entry is not None:
+                    found.append(entry)
         self.keeper.found(asking, found)
 
     def _hear_of_commit(self) -> None:
@@ -532,6 +538,10 @@ class Schedule(Queue):
         if not self.durable:
             self.shard.journal.purged.append((int(self.lane.id), 0, END_OF_TIME))
         self._empty()
+
+
+def _place_of(entry: Entry) -> tuple[int, int, Entry]:
+    return int(entry.deadline), int(entry.position), entry
 
 
 def _key(place: tuple[int, int, Entry]) -> tuple[int, int]:

@@ -56,7 +56,7 @@ def at_once(connection: pika.BlockingConnection) -> Json:
     channel.queue_declare(QUEUE)
     channel.queue_bind(QUEUE, EXCHANGE)
     channel.confirm_delivery()
-    values: list[Any] = [0, -1, -5000, "", "soon", "-5", True, None, b"5000", [5000], {"ms": 5000}]
+    values: list[Any] = [0, -1, -5000, "", "soon", "-5", True, None, b"5 s", [5000], {"ms": 5000}]
     for value in values:
         channel.basic_publish(EXCHANGE, "", repr(value).encode(), delay(value))
     seen = ready_count(channel, QUEUE)

@@ -65,9 +65,49 @@ def test_nothing_bound_is_nowhere_to_go() -> None:
     client.call("exchange.declare", exchange="x", type=KIND)
     client.publish("x", "k", b"m", mandatory=True)
     assert client.names() == ["basic.return"]
-    bound_queue = "q"
-    client.call("queue.declare", queue=bound_queue)
-    client.call("queue.bind", queue=bound_queue, exchange="x", routing_key="")
-    client.call("queue.unbind", queue=bound_queue, exchange="x", routing_key="")
+    client.call("queue.declare", queue="q")
+    client.call("queue.bind", queue="q", exchange="x", routing_key="")
+    client.call("queue.unbind", queue="q", exchange="x", routing_key="")
     client.publish("x", "k", b"m", mandatory=True)
     assert client.names() == ["basic.return"]
+
+
+def test_places_are_what_they_always_were() -> None:
+    """A change here would move the messages of every broker that is upgraded."""
+    assert [place([str(number)], 7) for number in range(12)] == [4, 1, 1, 1, 2, 4, 1, 3, 4, 2, 4, 6]
+    assert place(["a", "b"], 1 << 60) == 228917086656392542
+
+
+def test_a_queue_bound_twice_counts_twice_until_it_is_unbound() -> None:
+    linked = Linked(plugins=[register])
+    client = linked.client()
+    bound(client)
+    client.call("queue.bind", queue="a", exchange="x", routing_key="again")
+    client.call("queue.unbind", queue="b", exchange="x", routing_key="ignored b")
+    for number in range(600):
+        client.publish("x", str(number), b"m")
+    assert counts(linked)[1] == 0
+    assert abs(counts(linked)[0] - 400) < 50
+    assert sum(counts(linked)) == 600
+    client.call("queue.unbind", queue="a", exchange="x", routing_key="again")
+    client.call("queue.unbind", queue="a", exchange="x", routing_key="ignored a")
+    client.call("queue.purge", queue="a")
+    client.call("queue.purge", queue="c")
+    for number in range(50):
+        client.publish("x", str(number), b"m")
+    assert counts(linked) == [0, 0, 50]
+
+
+def test_neither_the_order_of_bindings_nor_their_keys_matter() -> None:
+    found = []
+    for names, key in (("abc", "1"), ("bca", "2")):
+        linked = Linked(plugins=[register])
+        client = linked.client()
+        client.call("exchange.declare", exchange="x", type=KIND)
+        for queue in names:
+            client.call("queue.declare", queue=queue)
+            client.call("queue.bind", queue=queue, exchange="x", routing_key=key)
+        for number in range(100):
+            client.publish("x", str(number), b"m")
+        found.append(counts(linked))
+    assert found[0] == found[1]

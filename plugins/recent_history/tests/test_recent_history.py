@@ -138,15 +138,54 @@ def test_persistent_messages_survive_a_restart(crash: bool) -> None:
     assert bodies(linked, client, "late") == [b"4", b"5", b"6"]
 
 
-def test_who_is_bound_before_the_history_was_read_waits_for_it() -> None:
+def test_the_history_is_there_when_the_first_client_comes() -> None:
     linked, client = started(store=MemoryStore())
     publish(client, b"1", b"2", **DURABLE)
     linked.settle()
     linked, client = again(linked)
     bind(client)
     publish(client, b"3", **DURABLE)
-    assert sorted(bodies(linked, client)) == [b"1", b"2", b"3", b"3"]
-    assert linked.reader.summary().queues[0].messages == 3
+    assert bodies(linked, client) == [b"1", b"2", b"3"]
+
+
+def test_a_long_history_is_read_back_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amqpd_recent_history.history.PAGE_MESSAGES", 2)
+    linked, client = started(5, MemoryStore())
+    publish(client, *[b"%d" % number for number in range(8)], **DURABLE)
+    linked.settle()
+    linked, client = again(linked)
+    bind(client)
+    assert bodies(linked, client) == [b"3", b"4", b"5", b"6", b"7"]
+
+
+def test_what_was_not_committed_is_gone_after_a_crash() -> None:
+    linked, client = started(store=MemoryStore())
+    publish(client, b"1", **DURABLE)
+    linked.settle()
+    publish(client, b"2", b"3", b"4", b"5", **DURABLE)
+    linked, client = again(linked, crash=True)
+    bind(client)
+    assert bodies(linked, client) == [b"1"]
+
+
+def test_a_transaction_that_is_rolled_back_leaves_nothing() -> None:
+    linked, client = started()
+    client.call("tx.select")
+    publish(client, b"no")
+    client.call("tx.rollback")
+    publish(client, b"yes")
+    client.call("tx.commit")
+    bind(client)
+    assert bodies(linked, client) == [b"yes"]
+
+
+def test_an_exchange_that_is_made_again_remembers_nothing() -> None:
+    linked, client = started()
+    publish(client, b"1")
+    client.call("exchange.delete", exchange="x")
+    client.call("exchange.declare", exchange="x", type=KIND)
+    bind(client)
+    assert bodies(linked, client) == []
 
 
 def test_the_store_holds_no_more_than_the_history() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from amqpd.broker.registry import Registry
 from amqpd_consistent_hash.exchange import KIND, ConsistentHashExchange
 
-__all__ = ["ConsistentHashExchange", "register"]
+__all__ = ["KIND", "ConsistentHashExchange", "register"]
 
 
 def register(registry: Registry) -> None:
+    """The plugin's entry point."""
     registry.exchange_type(KIND, ConsistentHashExchange)

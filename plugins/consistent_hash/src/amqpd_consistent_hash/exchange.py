@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from amqpd.broker.exchange import Binding, Exchange
 from amqpd.broker.queue import Destination
-from amqpd.spec.arguments import check_is_text, described
+from amqpd.spec.arguments import INTEGER_TYPES, check_is_text, described
 from amqpd.spec.constants import FLAG_CORRELATION_ID, FLAG_MESSAGE_ID, FLAG_TIMESTAMP
 from amqpd.spec.errors import PreconditionFailed
 from amqpd.wire.content import ContentHeader, property_offset, spans
@@ -31,8 +31,6 @@ PROPERTIES: Final = {
 }
 
 _WEIGHT: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
-_INTEGERS: Final = "bBsuIilL"
-_FLOATS: Final = "fd"
 _ESCAPES: Final = {8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 27: "\\e", 34: '\\"', 92: "\\\\"}
 
 
@@ -150,9 +148,9 @@ def header_octets(header: ContentHeader, name: bytes) -> bytes:
 
 
 def _octets(field: Field) -> bytes:
-    if field.kind in _INTEGERS:
-        return b"l%d" % field.value
-    if field.kind in _FLOATS:
+    if field.kind in INTEGER_TYPES:
+        return f"l{field.value!r}".encode()
+    if field.kind == "f":
         return encode_field(Field("d", field.value))
     return encode_field(field)
 

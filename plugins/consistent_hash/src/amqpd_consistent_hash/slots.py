@@ -4,46 +4,42 @@
 2. Members race for each slot (weighted rendezvous hashing): a member's time for a slot comes from its name and the
    slot's number alone, divided by its weight, and the shortest time wins. So a slot's owner depends on nothing but who
    the members are and what they weigh, and a member is expected to win its weight's part of all slots.
-3. A member that comes takes the slots it now wins, one that goes leaves its own to the others; no other slot changes hands.
-4. A slot's race is run when the first key falls into it, and remembered: then a look-up costs one digest, however
-   many members there are. Later members are compared with the owner alone.
+3. A member that comes takes the slots it now wins, one that goes leaves its own to the others; no other slot moves.
+4. A slot's race is run when the first key falls into it, and remembered: from then on a look-up costs one digest,
+   however many members there are. Later members are compared with the owner alone.
+5. A race must be short, because after a start all have to be run. Chance is tabulated: of 512 random numbers that a
+   name gives, one is picked by the upper half of the slot's number, one by the lower, and their exclusive or is as good
+   as a number of the slot's own (any two slots are independent). The tables lie by number, then by member, so that a
+   race reads two rows.
 """
 
 from __future__ import annotations
 
+import struct
 from array import array
-from hashlib import blake2b
-from math import log
-from typing import Final, Generic, NamedTuple, TypeVar
+from hashlib import blake2b, shake_128
+from math import inf, log
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
 SLOT_COUNT: Final = 65536  # two octets of a digest; two arrays of four octets each are 512 KiB for an exchange in use
 COMPACT_AT: Final = 64  # how many places of members that went are kept at least
 
-_MASK: Final = 0xFFFFFFFFFFFFFFFF
-_UNIT: Final = 2.0**-53
-
-
-def digest(octets: bytes) -> int:
-    """64 bits, the same in every process and on every machine."""
-    return int.from_bytes(blake2b(octets, digest_size=8).digest())
-
-
-class Member(NamedTuple, Generic[T]):
-    """``seed`` is the digest of its name; a message for it goes to ``target``."""
-
-    seed: int
-    weight: int
-    target: T
+_NUMBERS: Final = struct.Struct("<512Q")
+_LONGEST: Final = log(2**64) + 1e-14  # above the logarithm of any 64 bits, so that a time is never 0
 
 
 class Slots(Generic[T]):
     """Members have distinct names. ``weight`` is 1 or more, and may have hundreds of digits."""
 
     def __init__(self) -> None:
-        self._members: list[Member[T] | None] = []  # None: one that went
         self._places: dict[str, int] = {}
+        # By place; a member that went leaves None, and a weight of nothing.
+        self._targets: list[T | None] = []
+        self._slowness: array[float] = array("d")  # 1 / weight
+        self._upper: list[array[int]] = []
+        self._lower: list[array[int]] = []
         # For each slot its owner's place, and how many places took part in its race; empty before the first look-up.
         self._owners: array[int] = array("I")
         self._raced: array[int] = array("I")
@@ -52,12 +48,24 @@ class Slots(Generic[T]):
         return len(self._places)
 
     def add(self, name: str, weight: int, target: T) -> None:
-        self._places[name] = len(self._members)
-        self._members.append(Member(digest(name.encode("utf-8", "surrogateescape")), weight, target))
+        """A new member; what belongs to it is for ``target``, which is not None."""
+        if not self._upper:
+            self._upper = [array("Q") for _ in range(256)]
+            self._lower = [array("Q") for _ in range(256)]
+        self._places[name] = len(self._targets)
+        self._targets.append(target)
+        self._slowness.append(1 / weight)
+        numbers = _NUMBERS.unpack(shake_128(name.encode("utf-8", "surrogateescape")).digest(_NUMBERS.size))
+        for row, number in zip(self._upper, numbers[:256], strict=True):
+            row.append(number & ~1)
+        for row, number in zip(self._lower, numbers[256:], strict=True):
+            row.append(number | 1)  # so that no exclusive or is 0, which has no logarithm
 
     def remove(self, name: str) -> None:
-        self._members[self._places.pop(name)] = None
-        if len(self._members) > 2 * len(self._places) + COMPACT_AT:
+        place = self._places.pop(name)
+        self._targets[place] = None
+        self._slowness[place] = inf
+        if len(self._targets) > 2 * len(self._places) + COMPACT_AT:
             self._compact()
 
     def find(self, octets: bytes) -> T | None:
@@ -67,43 +75,42 @@ class Slots(Generic[T]):
         if not self._owners:
             self._owners = array("I", bytes(4 * SLOT_COUNT))
             self._raced = array("I", bytes(4 * SLOT_COUNT))
-        slot = digest(octets) % SLOT_COUNT
-        owner = self._members[self._owners[slot]]
-        if owner is None or self._raced[slot] != len(self._members):
+        slot = slot_of(octets)
+        owner = self._targets[self._owners[slot]]
+        if owner is None or self._raced[slot] != len(self._targets):
             owner = self._race(slot)
-        return owner.target
+        return owner
 
-    def _race(self, slot: int) -> Member[T]:
+    def _race(self, slot: int) -> T | None:
         """Run what is missing of the slot's race. The owner, if it is still there, has beaten those before it."""
-        members = self._members
-        start = self._raced[slot]
-        best = members[self._owners[slot]] if start else None
-        if best is None:
-            start = 0
-        best_time = (0.0, 0) if best is None else _time(best, slot)
-        for place in range(start, len(members)):
-            member = members[place]
-            if member is not None:
-                time = _time(member, slot)
-                if best is None or time < best_time:
-                    best, best_time = member, time
-                    self._owners[slot] = place
-        self._raced[slot] = len(members)
-        assert best is not None
-        return best
+        owner = self._owners[slot]
+        start = self._raced[slot] if self._targets[owner] is not None else 0
+        times = self._times(slot, start, len(self._targets))
+        best = min(times)
+        if start == 0 or best < self._times(slot, owner, owner + 1)[0]:
+            owner = start + times.index(best)
+            self._owners[slot] = owner
+        self._raced[slot] = len(self._targets)
+        return self._targets[owner]
+
+    def _times(self, slot: int, start: int, end: int) -> list[float]:
+        """Of the places from ``start`` to ``end``: exponentially distributed, with the weight as rate."""
+        upper, lower, slowness = self._upper[slot >> 8], self._lower[slot & 255], self._slowness
+        if start or end < len(slowness):
+            upper, lower, slowness = upper[start:end], lower[start:end], slowness[start:end]
+        return [(_LONGEST - log(one ^ other)) * slow for one, other, slow in zip(upper, lower, slowness, strict=True)]
 
     def _compact(self) -> None:
         """Forget the places of those that went; all races are run anew."""
-        members = [self._members[place] for place in self._places.values()]
+        kept = list(self._places.values())
         self._places = {name: place for place, name in enumerate(self._places)}
-        self._members = members
+        self._targets = [self._targets[place] for place in kept]
+        self._slowness = array("d", [self._slowness[place] for place in kept])
+        for rows in (self._upper, self._lower):
+            rows[:] = [array("Q", [row[place] for place in kept]) for row in rows]
         self._owners, self._raced = array("I"), array("I")
 
 
-def _time(member: Member[T], slot: int) -> tuple[float, int]:
-    """Exponentially distributed with the weight as rate; the seed decides between equals, so that order does not."""
-    bits = (member.seed + slot * 0x9E3779B97F4A7C15) & _MASK
-    bits = ((bits ^ bits >> 30) * 0xBF58476D1CE4E5B9) & _MASK
-    bits = ((bits ^ bits >> 27) * 0x94D049BB133111EB) & _MASK
-    uniform = (((bits ^ bits >> 31) >> 11) + 0.5) * _UNIT
-    return -log(uniform) / member.weight, member.seed
+def slot_of(octets: bytes) -> int:
+    """The same in every process and on every machine."""
+    return int.from_bytes(blake2b(octets, digest_size=2).digest())

@@ -1,8 +1,8 @@
 """When a message is due, read from its header table where it lies.
 
-1. ``x-delay``: milliseconds from now. Every integer type counts, also the signed octet that aio-pika chooses
-   for small values, a string that is a whole number, and a float, cut to a whole one. 0, less, or more than ten years
-   is no delay, and neither is any other type: such a message is routed at once (RabbitMQ's plugin does the same).
+1. ``x-delay``: milliseconds from now. Every integer type counts, also the signed octet that aio-pika chooses for small
+   values, a string or byte array that is a whole number, and a float, cut to a whole one. 0, less, or more than ten
+   years is no delay, and neither is any other type: such a message is routed at once (so does RabbitMQ's plugin).
 2. ``x-deliver-at``: the time itself, as a timestamp (seconds), as a number or string of milliseconds since 1970, or as
    a string in ISO 8601 with its zone. One that has passed is no delay. It counts where there is no valid ``x-delay``.
    Nobody used it before this plugin, so what is no time, or more than ten years away, is refused, not routed at once.
@@ -103,7 +103,7 @@ def number(found: Field | None) -> int | None:
         return value
     if kind in "fd" and isinstance(value, float):
         return int(value) if abs(value) < 1e18 else None  # which neither an infinity nor a NaN is
-    if kind == "S" and isinstance(value, bytes):
+    if kind in "Sx" and isinstance(value, bytes):
         return int(value) if _INTEGER.fullmatch(value) else None
     return None
 
@@ -137,8 +137,9 @@ def _decoded(headers: bytes, span: Span) -> Field:
 def released(header: ContentHeader) -> ContentHeader:
     """Rule 4: the header with which a message that was due is routed.
 
-    RabbitMQ's plugin writes the negative delay as a signed 32-bit integer (``I``), whatever type it had; so does this,
-    but for what does not fit, which is 64 bits wide (``l``). What is no delay stays as it is.
+    The negative delay is a signed 32-bit integer (``I``), whatever type it had, as with RabbitMQ up to 3.12; since 3.13
+    its plugin writes 64 bits (``l``). Spring AMQP up to 3.1 reads only the former, later versions both. What does not
+    fit is an ``l``. What is no delay stays as it is.
     """
     headers = header.headers
     if headers is None:

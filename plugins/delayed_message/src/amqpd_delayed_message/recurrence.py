@@ -83,6 +83,16 @@ def next_time(header: ContentHeader, previous_due: int, now: int, fired: int) ->
     return recurrence.following(max(previous_due, now), previous_due)
 
 
+def words(header: ContentHeader) -> str:
+    """For people: ``0 3 * * * Europe/Berlin``, ``every 500 ms, 3 times``; empty where it does not recur."""
+    if not recurs(header):
+        return ""
+    assert header.headers is not None
+    cron, zone, period, repeat = _recurrence(header.headers)
+    when = f"{cron} {zone}" if cron else f"every {period} ms"
+    return when if repeat < 0 else f"{when}, {repeat} times"
+
+
 def _recurrence(headers: bytes) -> Recurrence:
     """Raises PreconditionFailed."""
     cron, period = field(headers, CRON), field(headers, PERIOD)

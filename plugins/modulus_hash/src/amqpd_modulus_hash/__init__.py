@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from amqpd.broker.registry import Registry
-from amqpd_modulus_hash.exchange import KIND, ModulusHashExchange
+from amqpd_modulus_hash.exchange import KIND, ModulusHashExchange, place
 
-__all__ = ["ModulusHashExchange", "register"]
+__all__ = ["KIND", "ModulusHashExchange", "place", "register"]
 
 
 def register(registry: Registry) -> None:

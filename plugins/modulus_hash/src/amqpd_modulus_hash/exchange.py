@@ -42,7 +42,7 @@ class ModulusHashExchange(Exchange):
 
     def _choose(self, keys: list[str], found: list[Destination]) -> None:
         if self._sorted:
-            found.append(self._sorted[digest(keys) % len(self._sorted)].destination)
+            found.append(self._sorted[place(keys, len(self._sorted))].destination)
 
 
 def _order(binding: Binding) -> tuple[str, str, str, bytes]:
@@ -50,9 +50,9 @@ def _order(binding: Binding) -> tuple[str, str, str, bytes]:
     return binding.key
 
 
-def digest(keys: list[str]) -> int:
-    """64 bits for a list of keys, the same in every process and on every machine."""
+def place(keys: list[str], count: int) -> int:
+    """Which of ``count`` places (from 0) these keys belong to; the same in every process and on every machine."""
     octets = [key.encode("utf-8", "surrogateescape") for key in keys]
-    # Each with its length before it, so that ["ab"] is not ["a", "b"]; no key is longer than a longstr can be.
-    joined = octets[0] if len(octets) == 1 else b"".join([len(one).to_bytes(4) + one for one in octets])
-    return int.from_bytes(blake2b(joined, digest_size=8).digest())
+    # Each with its length before it, so that ["ab"] is not ["a", "b"].
+    framed = b"".join([len(key).to_bytes(4) + key for key in octets])
+    return int.from_bytes(blake2b(framed, digest_size=8).digest()) % count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from amqpd.broker.registry import Registry
 from amqpd_random_exchange.exchange import LOCAL_RANDOM, RANDOM, LocalRandomExchange, RandomExchange
 
-__all__ = ["LocalRandomExchange", "RandomExchange", "register"]
+__all__ = ["LOCAL_RANDOM", "RANDOM", "LocalRandomExchange", "RandomExchange", "register"]
 
 
 def register(registry: Registry) -> None:

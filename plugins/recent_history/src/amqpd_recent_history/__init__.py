@@ -15,10 +15,10 @@ from amqpd.broker.registry import Registry
 from amqpd.broker.router import Route
 from amqpd.broker.shard import PageSource
 from amqpd.broker.vhost import VHost
-from amqpd.spec.arguments import INTEGER_TYPES, described
+from amqpd.spec.arguments import INTEGER_TYPES, TYPE_NAMES, described
 from amqpd.spec.errors import PreconditionFailed
 from amqpd.wire.content import ContentHeader
-from amqpd.wire.table import Table
+from amqpd.wire.table import Field, Table
 from amqpd_recent_history.history import History
 
 KIND: Final = "x-recent-history"
@@ -39,6 +39,10 @@ class Histories:
 
     def started(self, broker: Broker, source: PageSource) -> None:
         self._broker = broker
+        for vhost in broker.vhosts.values():
+            for exchange in vhost.exchanges.values():
+                if isinstance(exchange, RecentHistoryExchange) and exchange.durable:
+                    exchange.history.read_back(source)
 
     def exchange(
         self, vhost: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table
@@ -69,7 +73,7 @@ class RecentHistoryExchange(Exchange):
         history = vhost.internal_queue(KIND, self.name, self.durable)
         assert isinstance(history, History)
         self.history = history
-        history.keep(self.length)
+        history.length = self.length
 
     def deleted(self, vhost: VHost) -> None:
         vhost.drop_internal_queue(self.history)
@@ -89,15 +93,11 @@ class RecentHistoryExchange(Exchange):
 
     def bound(self, vhost: VHost, binding: Binding) -> None:
         destination = binding.destination
-
-        def give(message: Message) -> None:
+        for message in self.history.copies():
             if isinstance(destination, Queue):
-                if not destination.deleted:
-                    destination.publish(message)
-            elif isinstance(destination, Exchange) and vhost.exchanges.get(destination.name) is destination:
+                destination.publish(message)
+            elif isinstance(destination, Exchange):
                 self._route_on(vhost, destination, message)
-
-        self.history.tell(give)
 
     def _route_on(self, vhost: VHost, exchange: Exchange, message: Message) -> None:
         router = self.histories.broker.router
@@ -112,9 +112,22 @@ def _length(arguments: Table) -> int:
         return LENGTH_DEFAULT
     if field.kind in INTEGER_TYPES and isinstance(field.value, int) and field.value > 0:
         return field.value
-    shown = f'<<"{described(field.value)}">>' if field.kind == "S" else described(field.value)
-    shown = "undefined" if field.kind == "V" else shown
-    raise PreconditionFailed(f"Invalid argument {shown}, '{LENGTH}' must be a positive integer")
+    raise PreconditionFailed(f"Invalid argument {_as_erlang(field)}, '{LENGTH}' must be a positive integer")
+
+
+def _as_erlang(field: Field) -> str:
+    """A value as RabbitMQ shows it in this text."""
+    value = field.value
+    if isinstance(value, dict):
+        items = [f'{{<<"{name}">>,{TYPE_NAMES[item.kind]},{_as_erlang(item)}}}' for name, item in value.items()]
+        return f"[{','.join(items)}]"
+    if isinstance(value, list):
+        return f"[{','.join([f'{{{TYPE_NAMES[item.kind]},{_as_erlang(item)}}}' for item in value])}]"
+    if isinstance(value, tuple):
+        return f"{{{value[0]},{value[1]}}}"
+    if isinstance(value, bytes):
+        return f'<<"{described(value)}">>' if value else "<<>>"
+    return "undefined" if value is None else described(value)
 
 
 def register(registry: Registry) -> None:

@@ -1,32 +1,30 @@
 """The last messages of an exchange: an internal queue that is told, not consumed.
 
-1. It holds ``length`` messages; the oldest goes when one more comes. One with the header
+1. It holds ``length`` messages; the oldest goes when one more comes. One with a true header
    ``x-recent-history-no-store`` is not kept.
-2. On a durable exchange persistent messages are stored, and found again after a restart.
-3. Whoever wants the history gets copies, the oldest first. After a restart it waits until they were read back.
+2. On a durable exchange persistent messages are stored, and read back at the start, before any client can ask for them.
+3. Whoever wants the history gets copies: a message may go to the same queue twice, its entry may not.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Final
 
-from amqpd.broker.batch import QueueSummary, StoredEntry
+from amqpd.broker.batch import QueueSummary
 from amqpd.broker.message import NOT_STORED, Entry, Message
 from amqpd.broker.queue import Consumer, Lane, Queue
-from amqpd.broker.shard import PageRequest, Shard
+from amqpd.broker.shard import PageSource, Shard
 from amqpd.queues.restored import Restored
 from amqpd.wire.table import Table
 
 NO_STORE: Final = "x-recent-history-no-store"
-BYTES_MAX: Final = (1 << 63) - 1
-
-Listener = Callable[[Message], None]
+PAGE_MESSAGES: Final = 1_000
+PAGE_BYTES: Final = 16 << 20
 
 
 class History(Queue):
-    """``entries``: oldest first. ``waiting``: who wants the history, while it is read back."""
+    """``entries``: oldest first."""
 
     def __init__(
         self, shard: Shard, vhost: str, name: str, durable: bool, auto_delete: bool, owner: object, arguments: Table
@@ -35,20 +33,11 @@ class History(Queue):
         self.aside = True
         self.lane = Lane(self, 0)
         self.length = 0
-        self.stored = 0  # messages found at the start, until they are read
         self.entries: deque[Entry] = deque()
-        self.waiting: list[Listener] = []
-        self.restored = Restored()
 
     def identify(self, first: int) -> None:
         self.id = first
         self.lane = Lane(self, 0)
-
-    def keep(self, length: int) -> None:
-        """``length``: how many messages at most."""
-        self.length = length
-        if self.stored:
-            self.shard.page_requests.append(PageRequest(self.lane, 0, 0, self.stored, BYTES_MAX))
 
     def publish(self, message: Message) -> bool:
         if _is_not_for_us(message):
@@ -62,39 +51,33 @@ class History(Queue):
         return True
 
     def _trim(self) -> None:
-        while len(self.entries) > self.length and not self.stored:
-            self._settle(self.entries.popleft())
+        while len(self.entries) > self.length:
+            entry = self.entries.popleft()
+            if entry.batch != NOT_STORED:
+                self.shard.journal.settle(entry)
 
-    def _settle(self, entry: Entry) -> None:
-        if entry.batch != NOT_STORED:
-            self.shard.journal.settle(entry)
+    def copies(self) -> list[Message]:
+        """The messages, oldest first, each as if it had just been published."""
+        messages = [entry.message for entry in self.entries]
+        return [Message(message.address, message.header, message.body) for message in messages]
 
-    def tell(self, listener: Listener) -> None:
-        """Give ``listener`` a copy of each message, now or as soon as they were read."""
-        if self.stored:
-            self.waiting.append(listener)
-            return
-        for entry in list(self.entries):
-            message = entry.message
-            listener(Message(message.address, message.header, message.body))
+    def read_back(self, source: PageSource) -> None:
+        """At the start: what the store holds."""
+        restored = Restored()
+        after = 0
+        while page := source.load(int(self.lane.id), after, PAGE_MESSAGES, PAGE_BYTES):
+            after = page[-1].position
+            self.entries.extend([restored.entry(stored, self.lane) for stored in page])
+            self._trim()
 
     # A queue
 
     def restore(self, level: int, row: QueueSummary, redelivered: int) -> None:
         self.lane.stored_messages = row.messages
         self.lane.stored_bytes = row.bytes
-        self.stored = row.messages
-
-    def page_loaded(self, request: PageRequest, entries: list[StoredEntry]) -> None:
-        self.stored = 0
-        self.entries.extendleft([self.restored.entry(stored, self.lane) for stored in reversed(entries)])
-        self._trim()
-        waiting, self.waiting = self.waiting, []
-        for listener in waiting:
-            self.tell(listener)
 
     def message_count(self) -> int:
-        return self.stored + len(self.entries)
+        return len(self.entries)
 
     def unacked_count(self) -> int:
         return 0
@@ -108,7 +91,6 @@ class History(Queue):
     def dispose(self) -> None:
         self.deleted = True
         self.entries.clear()
-        self.waiting.clear()
 
 
 def _is_not_for_us(message: Message) -> bool:
