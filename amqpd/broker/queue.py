@@ -183,6 +183,13 @@ class Queue(Destination):
     def reconfigure(self, features: Sequence[Callable[[Queue], None]]) -> None:
         """``settings`` were set or have changed: each of ``features`` may attach itself anew."""
 
+    def routed_with(self, queues: dict[Queue, bool]) -> None:
+        """A message goes to ``queues``, this one among them; told where an exchange on its way asked for it.
+
+        A queue that hands messages on must leave those out: an entry is known by message and queue, so none may be
+        given the same message twice.
+        """
+
     def publish(self, message: Message) -> bool:
         """Take a message; False when the queue refuses it, which a confirming publisher hears as basic.nack."""
         raise NotImplementedError

@@ -55,6 +55,7 @@ class Route:
 
     ``publisher``: the channel it is published on; None for what the broker publishes itself.
     ``cacheable``: every exchange on the way routes by key only.
+    ``together``: an exchange on the way wants the queues to hear of each other (``Queue.routed_with``).
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Route:
         self.publisher: ChannelPort | None = publisher
         self.queues: list[Queue] = []
         self.cacheable: bool = True
+        self.together: bool = False
 
 
 @final
@@ -115,6 +117,9 @@ class Router:
                 elif isinstance(destination, Exchange) and destination not in visited:
                     visited[destination] = True
                     pending.append(destination)
+        if route.together:
+            for queue in queues:
+                queue.routed_with(queues)
         return list(queues)
 
     def _unrouted(self, vhost: VHost, exchange: Exchange) -> Exchange | None:

@@ -115,7 +115,7 @@ class KeptLetters(Queue):
         if same.batch == journal.number:
             # The open batch must hear of it when this one is settled before it is written.
             journal.inserted[journal.inserted.index(entry)] = same
-        source.ready.put_back(same)
+        source.put_back(same)
         source.mark_dirty()
 
     def _add(self, kept: Kept) -> None:

@@ -35,6 +35,10 @@ class Feature:
     Features are made anew when the queue's settings change: what must last lies in the queue and its entries.
     """
 
+    def swallow(self, queue: ClassicQueue, message: Message) -> bool:
+        """Before a message is admitted; True drops it, which a confirming publisher hears as basic.ack."""
+        return False
+
     def admit(self, queue: ClassicQueue, message: Message) -> bool:
         """Before a message enters; False refuses it, which a confirming publisher hears as basic.nack."""
         return True
@@ -51,6 +55,20 @@ class Feature:
     def returned(self, queue: ClassicQueue, entry: Entry, cause: i64) -> bool:
         """An entry in flight comes back (NACKED ...). False: it was dealt with, it does not become ready now."""
         return True
+
+    # Where entries are, for a feature that overrides ``left``:
+
+    def taken(self, queue: ClassicQueue, entry: Entry) -> None:
+        """An entry is in flight from now on."""
+
+    def back(self, queue: ClassicQueue, entry: Entry) -> None:
+        """An entry that was in flight, or dead, is ready again."""
+
+    def left(self, queue: ClassicQueue, entry: Entry) -> None:
+        """An entry left for good: acknowledged, or handed out to a consumer that does not, dead, or purged."""
+
+    def purged(self, queue: ClassicQueue) -> None:
+        """What was on disk only was purged too, unseen: just what is in flight is left."""
 
     def used(self, queue: ClassicQueue) -> None:
         """It was declared again, got from, or its consumers changed."""
@@ -96,11 +114,13 @@ class ClassicQueue(Queue):
         self.kept_bytes: i64 = 0
         self.delayed: Delayed | None = None
         self.features: list[Feature] = []
+        self.swallowing: list[Feature] = []
         self.admitting: list[Feature] = []
         self.stamping: list[Feature] = []
         self.pumped: list[Feature] = []
         self.entering: list[Feature] = []
         self.returning: list[Feature] = []
+        self.following: list[Feature] = []
         self.using: list[Feature] = []
 
     def identify(self, first: i64) -> None:
@@ -120,6 +140,8 @@ class ClassicQueue(Queue):
         """Let ``feature`` take part from now on."""
         kind = type(feature)
         self.features.append(feature)
+        if kind.swallow is not Feature.swallow:
+            self.swallowing.append(feature)
         if kind.admit is not Feature.admit:
             self.admitting.append(feature)
         if kind.stamp is not Feature.stamp:
@@ -130,6 +152,8 @@ class ClassicQueue(Queue):
             self.entering.append(feature)
         if kind.returned is not Feature.returned:
             self.returning.append(feature)
+        if kind.left is not Feature.left:
+            self.following.append(feature)
         if kind.used is not Feature.used:
             self.using.append(feature)
 
@@ -139,14 +163,20 @@ class ClassicQueue(Queue):
         for feature in self.features:
             feature.detached(self)
         self.features = []
+        self.swallowing = []
         self.admitting = []
         self.stamping = []
         self.pumped = []
         self.entering = []
         self.returning = []
+        self.following = []
         self.using = []
 
     def publish(self, message: Message) -> bool:
+        if self.swallowing:
+            for feature in self.swallowing:
+                if feature.swallow(self, message):
+                    return True
         if self.admitting:
             for feature in self.admitting:
                 if not feature.admit(self, message):
@@ -185,6 +215,8 @@ class ClassicQueue(Queue):
         """An entry that is neither ready nor in flight any more leaves for good, for one of the reasons of
         amqpd/broker/letters.py.
         """
+        if self.following:
+            self._left(entry)
         if self.dead_letters:
             self.shard.letters.append(Letter(entry, reason))
         elif entry.batch != NOT_STORED:
@@ -226,12 +258,27 @@ class ClassicQueue(Queue):
                     self.shard.journal.settle(entry)
             else:
                 self.in_flight += 1
+            if self.following:
+                if consumer.no_ack:
+                    self._left(entry)
+                else:
+                    self._taken(entry)
             consumer.channel.deliver(consumer, entry)
+
+    def _taken(self, entry: Entry) -> None:
+        for feature in self.following:
+            feature.taken(self, entry)
+
+    def _left(self, entry: Entry) -> None:
+        for feature in self.following:
+            feature.left(self, entry)
 
     def settle(self, entry: Entry) -> None:
         if self.deleted:
             return
         self.in_flight -= 1
+        if self.following:
+            self._left(entry)
         if entry.batch != NOT_STORED:
             self.shard.journal.settle(entry)
 
@@ -252,6 +299,13 @@ class ClassicQueue(Queue):
             for feature in self.returning:
                 if not feature.returned(self, entry, cause):
                     return
+        self.put_back(entry)
+
+    def put_back(self, entry: Entry) -> None:
+        """An entry that was in flight, or dead, is ready again, in its place."""
+        if self.following:
+            for feature in self.following:
+                feature.back(self, entry)
         self.ready.put_back(entry)
 
     def delay(self, entry: Entry, delay_ms: int) -> None:
@@ -268,7 +322,7 @@ class ClassicQueue(Queue):
     def release(self, entry: Entry) -> None:
         """Its delay is over."""
         self.in_flight -= 1
-        self.ready.put_back(entry)
+        self.put_back(entry)
         self.mark_dirty()
 
     def get(self) -> Entry | None:
@@ -285,6 +339,8 @@ class ClassicQueue(Queue):
         if entry is None:
             return None
         self.in_flight += 1
+        if self.following:
+            self._taken(entry)
         lane = entry.lane
         if entry.position > lane.last_delivered:
             lane.last_delivered = entry.position
@@ -345,7 +401,15 @@ class ClassicQueue(Queue):
         for entry in entries:
             if entry.batch != NOT_STORED:
                 self.shard.journal.settle(entry)
+        if self.following:
+            self._purged(entries)
         return count
+
+    def _purged(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            self._left(entry)
+        for feature in self.following:
+            feature.purged(self)
 
     def dispose(self) -> None:
         self.deleted = True

@@ -4,7 +4,7 @@
    becomes of it. A delivery or a basic.get is copied with key ``deliver.`` and its queue.
 2. The copy has the message's body; properties, keys and where it went are its headers. It is transient.
 3. Copies are noted while a message passes and published in the next turn, so that nothing is published from inside a
-   pump. What the broker publishes to the trace exchange is not traced, nor what comes of it.
+   pump. They are not traced themselves, and none is made while nothing is bound to take it.
 4. A delivery shows the keys a consumer can see: the routing key and CC. RabbitMQ shows BCC there, too.
 """
 
@@ -17,36 +17,60 @@ from amqpd.broker.broker import Broker
 from amqpd.broker.events import Trace
 from amqpd.broker.message import Message
 from amqpd.broker.queue import Queue
-from amqpd.broker.vhost import TRACE
+from amqpd.broker.vhost import TRACE, VHost
 from amqpd.spec.constants import FLAG_HEADERS
 from amqpd.spec.errors import FrameError
 from amqpd.wire.content import ContentHeader, header_from_properties
-from amqpd.wire.table import Field, Table, TableError, decode_table, encode_table, longstr
 
 if TYPE_CHECKING:
     from amqpd.session.channel import Channel
 
-_SHORTSTR: Final = "s"
-_OCTET: Final = "o"
-_TIMESTAMP: Final = "T"
-_TABLE: Final = "F"
-# The properties in the order of their flags, the first one at bit 15.
-PROPERTIES: Final = (
-    ("content_type", _SHORTSTR),
-    ("content_encoding", _SHORTSTR),
-    ("headers", _TABLE),
-    ("delivery_mode", _OCTET),
-    ("priority", _OCTET),
-    ("correlation_id", _SHORTSTR),
-    ("reply_to", _SHORTSTR),
-    ("expiration", _SHORTSTR),
-    ("message_id", _SHORTSTR),
-    ("timestamp", _TIMESTAMP),
-    ("type", _SHORTSTR),
-    ("user_id", _SHORTSTR),
-    ("app_id", _SHORTSTR),
-    ("cluster_id", _SHORTSTR),
+_SHORTSTR: Final = 0
+_OCTET: Final = 1
+_TIMESTAMP: Final = 2
+_TABLE: Final = 3
+_LONG: Final = struct.Struct(">I")
+_SMALL: Final = struct.Struct(">ci")
+_NUMBER: Final = struct.Struct(">cq")
+
+
+def _name(name: str) -> bytes:
+    octets = name.encode()
+    return bytes((len(octets),)) + octets
+
+
+# The properties in the order of their flags, the first one at bit 15: the name as it lies in a table, and the kind.
+PROPERTIES: Final = tuple(
+    (0x8000 >> place, _name(name), kind)
+    for place, (name, kind) in enumerate(
+        (
+            ("content_type", _SHORTSTR),
+            ("content_encoding", _SHORTSTR),
+            ("headers", _TABLE),
+            ("delivery_mode", _OCTET),
+            ("priority", _OCTET),
+            ("correlation_id", _SHORTSTR),
+            ("reply_to", _SHORTSTR),
+            ("expiration", _SHORTSTR),
+            ("message_id", _SHORTSTR),
+            ("timestamp", _TIMESTAMP),
+            ("type", _SHORTSTR),
+            ("user_id", _SHORTSTR),
+            ("app_id", _SHORTSTR),
+            ("cluster_id", _SHORTSTR),
+        )
+    )
 )
+_EXCHANGE_NAME: Final = _name("exchange_name")
+_ROUTING_KEYS: Final = _name("routing_keys")
+_PROPERTIES: Final = _name("properties") + b"F"
+_NODE: Final = _name("node")
+_REDELIVERED: Final = _name("redelivered")
+_VHOST: Final = _name("vhost")
+_CONNECTION: Final = _name("connection")
+_CHANNEL: Final = _name("channel")
+_USER: Final = _name("user")
+_ROUTED_QUEUES: Final = _name("routed_queues")
 
 
 @final
@@ -84,98 +108,120 @@ class Passed(Trace):
         else:
             key = f"deliver.{self.queue.name}"
         body = self.message.body
-        table = self._headers(broker.events.node)
         try:
-            header = _header(table, len(body))
+            header = _header(self._table(broker.events.node, True), len(body))
         except FrameError:
             # Headers as deep as tables may be are too deep in here.
-            properties = properties_of(self.payload)
-            properties.pop("headers", None)
-            header = _header({**table, "properties": Field("F", properties)}, len(body))
+            header = _header(self._table(broker.events.node, False), len(body))
         broker.publish(vhost, exchange, _cut(key), header, body)
 
-    def _headers(self, node: str) -> Table:
+    def _table(self, node: str, with_headers: bool) -> bytes:
+        """The header table, encoded. Put together from octets: a copy should not cost many times its message."""
         channel = self.channel
-        table: Table = {
-            "exchange_name": longstr(self.message.address.exchange),
-            "routing_keys": Field("A", [longstr(key) for key in self.keys]),
-            "properties": Field("F", properties_of(self.payload)),
-            "node": longstr(node),
-        }
+        parts = [
+            _EXCHANGE_NAME,
+            _text(self.message.address.exchange),
+            _ROUTING_KEYS,
+            _texts(self.keys),
+            _PROPERTIES,
+            _counted(properties_of(self.payload, with_headers)),
+            _NODE,
+            _text(node),
+        ]
         if self.queue is not None:
-            table["redelivered"] = Field("I", int(self.redelivered))
-        table["vhost"] = longstr(channel.vhost.name)
-        table["connection"] = longstr(channel.connection.name)
-        table["channel"] = Field("I", int(channel.number))
-        table["user"] = longstr(channel.connection.user.name)
+            parts += (_REDELIVERED, _SMALL.pack(b"I", self.redelivered))
+        parts += (
+            _VHOST,
+            _text(channel.vhost.name),
+            _CONNECTION,
+            _text(channel.connection.name),
+            _CHANNEL,
+            _SMALL.pack(b"I", int(channel.number)),
+            _USER,
+            _text(channel.connection.user.name),
+        )
         if self.queue is None:
-            table["routed_queues"] = Field("A", [longstr(queue.name) for queue in self.queues])
-        return table
-
-
-def _header(table: Table, body_size: int) -> ContentHeader:
-    """A content header with nothing but this header table. Raises FrameError when it is nested too deeply."""
-    octets = encode_table(table)
-    return header_from_properties(struct.pack(">HI", FLAG_HEADERS, len(octets)) + octets, body_size)
+            parts += (_ROUTED_QUEUES, _texts([queue.name for queue in self.queues]))
+        return b"".join(parts)
 
 
 def published(channel: Channel, message: Message, sent: ContentHeader, queues: list[Queue]) -> None:
     """A client published ``message``; ``sent`` is its header with BCC still in it."""
+    vhost = channel.vhost
+    if not _watched(vhost):
+        return
     keys = [message.address.routing_key]
     if sent.headers is not None:
         keys += channel.broker.router.extra_keys(sent)
-    # A reply goes to its requester past all queues.
-    shown = [queue for queue in queues if queue.name not in channel.vhost.reply_queues]
-    traces = channel.vhost.shard.traces
-    traces.append(Passed(channel, message, message.header.payload, keys, None, False, shown))
+    # Clients see no queue on the way of a direct reply, and none that belongs to an exchange.
+    shown = [queue for queue in queues if vhost.queues.get(queue.name) is queue]
+    vhost.shard.traces.append(Passed(channel, message, message.header.payload, keys, None, False, shown))
 
 
 def delivered(channel: Channel, queue: Queue, message: Message, payload: bytes, redelivered: bool) -> None:
     """``message`` goes out on ``channel``, with this content header."""
-    if message.address.exchange == TRACE or queue.name in channel.vhost.reply_queues:
+    vhost = channel.vhost
+    if message.address.exchange == TRACE or queue.name in vhost.reply_queues or not _watched(vhost):
         return
     keys = [message.address.routing_key]
     if message.header.headers is not None:
         keys += channel.broker.router.extra_keys(message.header)
-    channel.vhost.shard.traces.append(Passed(channel, message, payload, keys, queue, redelivered, []))
+    vhost.shard.traces.append(Passed(channel, message, payload, keys, queue, redelivered, []))
 
 
-def properties_of(payload: bytes) -> Table:
-    """The properties in a content header that was checked, each with the type RabbitMQ's firehose gives it."""
+def _watched(vhost: VHost) -> bool:
+    """Nobody sees a copy while nothing is bound."""
+    exchange = vhost.exchanges.get(TRACE)
+    return exchange is not None and bool(exchange.bindings)
+
+
+def properties_of(payload: bytes, with_headers: bool = True) -> bytes:
+    """The properties in a checked content header as an encoded table, with the types RabbitMQ's firehose gives them."""
     flags = int.from_bytes(payload[12:14])
     at = 14
-    table: Table = {}
-    for place, (name, kind) in enumerate(PROPERTIES):
-        if not flags & 0x8000 >> place:
+    parts: list[bytes] = []
+    for flag, name, kind in PROPERTIES:
+        if not flags & flag:
             continue
         if kind == _SHORTSTR:
             size = 1 + payload[at]
-            table[name] = Field("S", payload[at + 1 : at + size])
+            parts += (name, b"S", _counted(payload[at + 1 : at + size]))
         elif kind == _OCTET:
             size = 1
-            table[name] = Field("I", payload[at])
+            parts += (name, _SMALL.pack(b"I", payload[at]))
         elif kind == _TIMESTAMP:
             size = 8
-            table[name] = _number(int.from_bytes(payload[at : at + 8]))
+            parts += (name, _number(int.from_bytes(payload[at : at + 8])))
         else:
             size = 4 + int.from_bytes(payload[at : at + 4])
-            table[name] = Field("F", _decoded(payload[at + 4 : at + size]))
+            if with_headers:
+                parts += (name, b"F", payload[at : at + size])
         at += size
-    return table
+    return b"".join(parts)
 
 
-def _decoded(octets: bytes) -> Table:
-    try:
-        return decode_table(octets)
-    except TableError:
-        return {}
+def _header(table: bytes, body_size: int) -> ContentHeader:
+    """A content header with nothing but this header table. Raises FrameError when it is nested too deeply."""
+    return header_from_properties(struct.pack(">HI", FLAG_HEADERS, len(table)) + table, body_size)
 
 
-def _number(value: int) -> Field:
+def _counted(octets: bytes) -> bytes:
+    return _LONG.pack(len(octets)) + octets
+
+
+def _text(text: str) -> bytes:
+    return b"S" + _counted(text.encode())
+
+
+def _texts(texts: list[str]) -> bytes:
+    return b"A" + _counted(b"".join([_text(text) for text in texts]))
+
+
+def _number(value: int) -> bytes:
     """RabbitMQ 3.10 cuts a timestamp to the 32 bits of an ``I``, which makes nonsense of one in milliseconds."""
     if value < 1 << 31:
-        return Field("I", value)
-    return Field("l", min(value, (1 << 63) - 1))
+        return _SMALL.pack(b"I", value)
+    return _NUMBER.pack(b"l", min(value, (1 << 63) - 1))
 
 
 def _cut(key: str) -> str:

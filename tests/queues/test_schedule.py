@@ -255,7 +255,7 @@ def test_a_look_up_whose_batch_is_under_way_waits_for_that_one() -> None:
     """Nothing is in the open batch, so that is never written."""
     bench = ScheduleBench()
     bench.put(1000, b"m", "n")
-    asking = bench.put(0)
+    asking = bench.put(2000)
     batch = bench.broker.take_batch()
     assert batch is not None
     bench.schedule.look_up("n", bench.entry(asking))

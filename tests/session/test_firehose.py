@@ -125,6 +125,16 @@ def test_an_unroutable_message_is_traced_and_returned(watcher: LinkedClient, cli
     assert (key, headers["routed_queues"]) == ("publish.", [])
 
 
+def test_nothing_is_noted_while_nothing_is_bound(linked: Linked) -> None:
+    client = linked.client()
+    client.call("queue.declare", queue="q")
+    client.connection.receive_data(publication("", "q", b"body"))
+    assert not linked.broker.shard.traces
+    client.call("queue.bind", queue="q", exchange=TRACE, routing_key="nothing.of.the.kind")
+    client.connection.receive_data(publication("", "q", b"body"))
+    assert len(linked.broker.shard.traces) == 1
+
+
 def test_a_publish_in_a_transaction_is_traced_once_whatever_becomes_of_it(
     watcher: LinkedClient, client: LinkedClient
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from amqpd.store.memory import MemoryStore
 from amqpd_delayed_message import register
 from amqpd_delayed_message.exchange import KIND, DelayedExchange
+from amqpd_random_exchange import register as register_random
 from interop.conformance.codec import Typed
 from tests.support.linked import Linked, LinkedClient
 
@@ -464,6 +465,16 @@ def test_a_policy_does_not_touch_what_waits() -> None:
     assert "x" not in linked.broker.vhosts["/"].queues
     client.send("queue.declare", queue="x", passive=True)
     assert client.expect("channel.close").values["reply_code"] == 404
+
+
+def test_a_binding_that_the_inner_type_refuses_is_none() -> None:
+    linked = Linked(plugins=[register, register_random])
+    client = linked.client()
+    client.call("exchange.declare", exchange="x", type=KIND, arguments={"x-delayed-type": "x-local-random"})
+    client.call("queue.declare", queue="q", durable=True)
+    client.send("queue.bind", queue="q", exchange="x", routing_key="not empty")
+    assert client.expect("channel.close").values["reply_code"] == 406
+    assert exchange(linked).bindings == exchange(linked).inner.bindings == {}
 
 
 def test_two_delayed_exchanges_delay_once() -> None:

@@ -7,6 +7,7 @@ when its time has come. See README.md.
 from __future__ import annotations
 
 from amqpd.broker.registry import Registry
+from amqpd_delayed_message import commands
 from amqpd_delayed_message.exchange import KIND, Delays
 
 
@@ -16,3 +17,4 @@ def register(registry: Registry) -> None:
     registry.exchange_type(KIND, delays.exchange)
     registry.queue_type(KIND, delays.schedule, internal=True)
     registry.started(delays.started)
+    commands.register(registry, delays)

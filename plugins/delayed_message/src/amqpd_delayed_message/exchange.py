@@ -124,8 +124,11 @@ class DelayedExchange(Exchange):
     def validate_binding(self, routing_key: str, arguments: Table) -> None:
         self.inner.validate_binding(routing_key, arguments)
 
+    def add(self, binding: Binding) -> bool:
+        return self.inner.add(binding) and super().add(binding)  # the inner one may refuse it
+
     def binding_added(self, binding: Binding) -> None:
-        self.inner.add(binding)
+        """The inner exchange has it already."""
 
     def binding_removed(self, binding: Binding) -> None:
         self.inner.remove(binding.key)
