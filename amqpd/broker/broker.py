@@ -39,6 +39,10 @@ from amqpd.wire.table import decode_table
 LETTERS_PER_TURN: Final = 2_000
 # They fill at most this part of the open batch: what publishers wait for is not behind a large batch of dead letters.
 LETTERS_SHARE: Final = 16
+# Delayed messages of one schedule published in one turn, and entries of all in one batch: a plugin, which is not
+# compiled, decides about each, and the store has to look for each.
+DUE_PER_TURN: Final = 250
+DUE_PER_BATCH: Final = 2_000
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -93,6 +97,9 @@ class Broker:
         self.waiting_for_page: dict[ConnectionPort, bool] = {}
         self.alarms: dict[str, bool] = {}
         self.alarm: str = ""
+        # Entries that delayed messages put into the open batch.
+        self.posted: i64 = 0
+        self.posted_batch: i64 = 0
         # Lines for the operator's log; the edge takes them.
         self.reports: list[str] = []
 
@@ -156,12 +163,14 @@ class Broker:
 
     def _post_due(self) -> None:
         shard = self.shard
-        if not self.has_room():
+        if not self._room_for_due():
             return
         due = shard.due
         shard.due = []
+        before = len(self.journal.inserted)
         for poster in due:
-            poster.post(self, LETTERS_PER_TURN)
+            poster.post(self, DUE_PER_TURN)
+        self.posted += len(self.journal.inserted) - before
 
     def _post_traces(self) -> None:
         shard = self.shard
@@ -175,13 +184,21 @@ class Broker:
         journal = self.journal
         return journal.open_bytes <= journal.open_bytes_max // LETTERS_SHARE
 
+    def _room_for_due(self) -> bool:
+        number = self.journal.number
+        if self.posted_batch != number:
+            self.posted_batch = number
+            self.posted = 0
+        return self.posted < DUE_PER_BATCH and self.has_room()
+
     def busy(self) -> bool:
         """The last turn left work for another one."""
         shard = self.shard
-        waiting = len(shard.letters) + len(shard.due)
         if shard.traces or self.events.pending:
             return True
-        return len(shard.dirty) > 0 or (waiting > 0 and self.has_room())
+        if shard.due and self._room_for_due():
+            return True
+        return len(shard.dirty) > 0 or (len(shard.letters) > 0 and self.has_room())
 
     def tick(self, now: int) -> None:
         """Deadlines up to ``now`` passed."""
@@ -217,6 +234,7 @@ class Broker:
         waiting = journal.waiting
         journal.waiting = []
         journal.nothing_to_write()
+        self.posted = 0
         self._tell_waiting(waiting, journal.number)
         self._release_throttled()
 

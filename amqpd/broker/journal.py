@@ -210,6 +210,8 @@ class Journal:
         number = self.number
         last_id: i64 = 0
         last_paged_id: i64 = 0
+        highest_id: i64 = 0
+        apart: list[Message] = []
         for entry in self.inserted:
             if entry.batch != number:
                 continue
@@ -220,8 +222,8 @@ class Journal:
                 continue
             message = entry.message
             message_id = message.id
-            # A message's entries were inserted side by side, by one publish: comparing with the last id is enough
-            # to write its body once.
+            # A message's entries mostly lie side by side, inserted by one publish: comparing with the last id is
+            # enough to write its body once. Where a queue put a copy in between, it comes back below the highest.
             if entry.paged:
                 if entry.deadline:
                     flags = PAGED | EARLY if entry.early else PAGED
@@ -241,10 +243,16 @@ class Journal:
                 batch.entries.append((int(lane.id), int(message_id), SHARED if message.copies > 1 else 0))
             if message_id != last_id:
                 last_id = message_id
-                batch.messages.append(message_row(message))
+                if message_id > highest_id:
+                    highest_id = message_id
+                    batch.messages.append(message_row(message))
+                else:
+                    apart.append(message)
             lane.stored_messages += 1
             lane.stored_bytes += message.header.body_size
             self.depth_touched(lane)
+        if apart:
+            add_missing(batch.messages, apart)
 
     def _seal_counted(self, batch: Batch) -> None:
         for (lane, position), entry in self.counted.items():
@@ -304,6 +312,16 @@ def name_of(entry: Entry) -> str | None:
 def message_row(message: Message) -> MessageRow:
     address = message.address
     return (int(message.id), address.exchange, address.routing_key, message.header.payload[12:], message.body)
+
+
+def add_missing(rows: list[MessageRow], messages: list[Message]) -> None:
+    """Rows for those of ``messages`` that have none yet, in order of id."""
+    ids = {row[0]: True for row in rows}
+    for message in messages:
+        if int(message.id) not in ids:
+            ids[int(message.id)] = True
+            rows.append(message_row(message))
+    rows.sort()
 
 
 def id_ranges(ids: list[int]) -> list[tuple[int, int]]:

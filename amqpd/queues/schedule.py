@@ -164,6 +164,7 @@ class Schedule(Queue):
         # By position, the entry and the batch that must be committed before the disk knows it.
         self.unwritten: dict[int, tuple[int, Entry]] = {}
         self.gone: dict[int, int] = {}  # by position, the batch that settles it
+        self.purged_up_to: i64 = 0  # a read may still see what a purge dropped
         self.kept: dict[int, Entry] = {}  # by position; out of the order
         self.looking: list[tuple[str, Entry]] = []  # look-ups that wait for a commit
         self.reading: bool = False  # a page was asked for
@@ -257,7 +258,7 @@ class Schedule(Queue):
             return place[1]
         if position in self.kept:
             return self.kept[position]
-        if stored is None or position in self.gone or (stored.deadline, position) <= self.horizon:
+        if stored is None or self._knows(position) or (stored.deadline, position) <= self.horizon:
             return None
         return self.restored.entry(stored, self.lane)
 
@@ -381,7 +382,9 @@ class Schedule(Queue):
 
     def _knows(self, position: int) -> bool:
         """Memory is right about it, whatever a read found."""
-        return position in self.window or position in self.unwritten or position in self.gone or position in self.kept
+        if position in self.window or position in self.unwritten or position in self.kept:
+            return True
+        return position in self.gone or position <= self.purged_up_to
 
     def _found(self, request: Named, entries: list[StoredEntry]) -> None:
         asking = request.asking
@@ -415,15 +418,20 @@ class Schedule(Queue):
     def _let_go(self) -> None:
         """Forget what every read sees, those under way and those to come."""
         number = min(self.reads.values()) if self.reads else int(self.shard.journal.committed)
-        while self.unwritten:
-            position, place = next(iter(self.unwritten.items()))
+        # Collected first: taking the first item of a dict again and again looks at every place it ever had.
+        seen: list[int] = []
+        for position, place in self.unwritten.items():
             if place[0] > number:
                 break
+            seen.append(position)
+        for position in seen:
             del self.unwritten[position]
-        while self.gone:
-            position, batch = next(iter(self.gone.items()))
+        seen = []
+        for position, batch in self.gone.items():
             if batch > number:
                 break
+            seen.append(position)
+        for position in seen:
             del self.gone[position]
         if self.unwritten or self.gone or self.looking:
             self._hear_of_commit()
@@ -518,6 +526,7 @@ class Schedule(Queue):
                 self.lane.stored_messages -= stored
                 self.lane.stored_bytes -= stored_bytes
                 journal.depth_touched(self.lane)
+        self.purged_up_to = journal.next_id - 1
         self._empty()
         return dropped
 

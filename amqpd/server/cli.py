@@ -152,7 +152,7 @@ def run() -> None:
 
 
 def _with_plugins(loaded: Loaded) -> Loaded:
-    """Checked against what is installed. Raises ConfigurationError."""
+    """Checked against what is installed. Raises ConfigurationError, and Fault when that is what cannot be used."""
     wanted = loaded.settings.plugins
     if not wanted.order and not wanted.disabled:
         return loaded
@@ -160,6 +160,9 @@ def _with_plugins(loaded: Loaded) -> Loaded:
 
     try:
         installed = plugins.installed()
+    except plugins.PluginFailed as error:
+        raise Fault(str(error)) from None
+    try:
         plugins.chosen(wanted, installed)
     except plugins.PluginFailed as error:
         where = ", ".join(map(str, loaded.files)) or "configuration"

@@ -6,12 +6,13 @@ word is none of ours, and for ``--help``: everything else starts without looking
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
 from amqpd.server.cli import REFUSED, Fault, common_options, source
 from amqpd.server.cli_commands import show_rows
+from amqpd.server.configuration import ConfigurationError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -36,8 +37,19 @@ def plugins_list() -> int:
         rows = found.survey(settings, found.installed())
     except found.PluginFailed as error:
         raise Fault(str(error)) from None
-    show_rows(rows, "name", "version", "distribution", "state", "registers", "reason")
+    show_rows(rows, "name", "version", "distribution", "state", "reason", "registers")
     return REFUSED if any(row["state"] == "failed" for row in rows) else 0
+
+
+class Unusable(click.Command):
+    """Stands for a command that cannot be loaded, so that the others are there. Raises Fault when it is called."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, short_help="(cannot be used)")
+        self.reason = reason
+
+    def make_context(self, *_: Any, **__: Any) -> NoReturn:
+        raise Fault(f"command '{self.name}' {self.reason}")
 
 
 def names() -> list[str]:
@@ -46,31 +58,44 @@ def names() -> list[str]:
 
 
 def find(name: str) -> click.Command | None:
-    """A plugin's command. Raises Fault when it cannot be loaded."""
-    entry = _entries().get(name)
-    if entry is None:
+    """A plugin's command; None when there is none."""
+    entries = _entries().get(name)
+    if entries is None:
         return None
+    brought_by = " and ".join(sorted(map(_distribution, entries)))
+    if len(entries) > 1:
+        return Unusable(name, f"is brought by {brought_by}: only one of them can be used")
     try:
-        loaded = entry.load()
-    except Exception as error:
-        raise Fault(f"command '{name}' of {_distribution(entry)} cannot be loaded: {error!r}") from None
-    if not isinstance(loaded, click.Command):
-        raise Fault(f"command '{name}' of {_distribution(entry)} is no click command")
-    return loaded
+        loaded = entries[0].load()
+    except (Exception, SystemExit) as error:
+        return Unusable(name, f"of {brought_by} cannot be loaded: {type(error).__name__}: {error}")
+    return loaded if isinstance(loaded, click.Command) else Unusable(name, f"of {brought_by} is no click command")
 
 
-def _entries() -> dict[str, EntryPoint]:
-    """By name, those whose plugin is not turned off."""
+def _entries() -> dict[str, list[EntryPoint]]:
+    """By name, those whose plugin is not turned off; more than one where distributions bring the same."""
+    from importlib.metadata import entry_points
+
+    commands = entry_points(group=GROUP)
+    off = _turned_off() if commands else set()
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in commands:
+        if _distribution(entry) not in off:
+            found.setdefault(entry.name, []).append(entry)
+    return found
+
+
+def _turned_off() -> set[str]:
+    """Distributions with a plugin that the configuration turns off."""
     from importlib.metadata import entry_points
 
     from amqpd.server.plugins import GROUP as PLUGINS
 
-    commands = entry_points(group=GROUP)
-    if not commands:
-        return {}
-    disabled = source().load().settings.plugins.disabled
-    off = {_distribution(entry) for entry in entry_points(group=PLUGINS) if entry.name in disabled}
-    return {entry.name: entry for entry in commands if _distribution(entry) not in off}
+    try:
+        disabled = source().load().settings.plugins.disabled
+    except ConfigurationError:
+        return set()  # help is needed most when the configuration is wrong; a command that reads it says so
+    return {_distribution(entry) for entry in entry_points(group=PLUGINS) if entry.name in disabled}
 
 
 def _distribution(entry: EntryPoint) -> str:

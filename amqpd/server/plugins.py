@@ -16,6 +16,7 @@ from amqpd import __version__
 from amqpd.broker.registry import BUILTIN, Registry
 from amqpd.features import builtin
 from amqpd.server import settings
+from amqpd.server.administration import COMMANDS
 
 GROUP = "amqpd.plugins"
 
@@ -39,13 +40,21 @@ class Plugin(NamedTuple):
             if not callable(function):
                 raise TypeError("its entry point is no function")
             function(registry)
+            _check_commands(registry)
+
+
+def _check_commands(registry: Registry) -> None:
+    """Raises ValueError when a command has the name of one of ours, which would be run in its place."""
+    for name in registry.commands:
+        if name in COMMANDS:
+            raise ValueError(f"command '{name}' is registered already, by amqpd itself")
 
 
 @contextmanager
 def _failures(plugin: Plugin) -> Iterator[None]:
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that is really a script leaves, and the broker would with it
         text = " ".join(str(error).split())
         said = text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
         raise PluginFailed(f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version}) failed: {said}") from error

@@ -240,6 +240,24 @@ def test_ids_become_ranges(ids: list[int], ranges: list[tuple[int, int]]) -> Non
     assert id_ranges(ids) == ranges
 
 
+@pytest.mark.parametrize("taken", [False, True])
+def test_entries_with_another_message_between_them_are_one_message(taken: bool) -> None:
+    bench = Bench()
+    first, between, last = [bench.queue(name) for name in ("first", "between", "last")]
+    one, two = message(b"one"), message(b"two")
+    for queue, published_to in ((first, one), (between, two), (last, one), (first, message(b"three"))):
+        queue.publish(published_to)
+    if taken:  # what is left of the first message lies behind the second
+        entry = first.get()
+        assert entry is not None
+        first.settle(entry)
+    batch = bench.broker.take_batch()
+    assert batch is not None
+    assert [row[4] for row in batch.messages] == [b"one", b"two", b"three"]
+    assert [row[0] for row in batch.messages] == [one.id, two.id, two.id + 1]
+    assert len(batch.entries) == (3 if taken else 4)
+
+
 def test_definitions_count_as_waiting_for_the_writer() -> None:
     bench = Bench()
     bench.commit()

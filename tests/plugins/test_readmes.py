@@ -16,9 +16,12 @@ PLUGINS = sorted(path.parent.name for path in (ROOT / "plugins").glob("*/pyproje
 @pytest.mark.parametrize("plugin", PLUGINS)
 def test_its_program_runs(plugin: str, tmp_path: Path) -> None:
     text = (ROOT / "plugins" / plugin / "README.md").read_text(encoding="utf-8")
-    (program,) = [block for kind, block in FENCE.findall(text) if kind == "python"]
+    blocks = FENCE.findall(text)
+    (at,) = [at for at, (kind, _) in enumerate(blocks) if kind == "python"]
     with broker(tmp_path / "data") as port:
-        run_program(program, port, tmp_path)
+        printed = run_program(blocks[at][1], port, tmp_path)
+    if at + 1 < len(blocks) and not blocks[at + 1][0]:  # what it prints may stand behind it
+        assert printed.strip() == blocks[at + 1][1].strip()
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from amqpd.broker.message import Entry, Message
 from amqpd.broker.queue import NACKED
-from amqpd.queues.classic import PUMP_MAX
+from amqpd.queues.classic import PUMP_MAX, ClassicQueue, Feature
 from tests.queues.building import Bench, FakeChannel, consumer, message, numbered
 
 
@@ -177,3 +178,78 @@ def test_delivered_up_to_is_the_highest_position_that_left() -> None:
     queue.requeue(first, NACKED)
     queue.get()
     assert [int(lane.last_delivered) for lane in queue.lanes()] == [second.position]
+
+
+class Followed(Feature):
+    """Writes down where entries go, by body; swallows what is called ``bad``."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, bytes]] = []
+
+    def swallow(self, queue: ClassicQueue, message: Message) -> bool:
+        return message.body == b"bad"
+
+    def taken(self, queue: ClassicQueue, entry: Entry) -> None:
+        self.seen.append(("taken", entry.message.body))
+
+    def back(self, queue: ClassicQueue, entry: Entry) -> None:
+        self.seen.append(("back", entry.message.body))
+
+    def left(self, queue: ClassicQueue, entry: Entry) -> None:
+        self.seen.append(("left", entry.message.body))
+
+    def purged(self, queue: ClassicQueue) -> None:
+        self.seen.append(("purged", b""))
+
+
+def followed(bench: Bench) -> tuple[ClassicQueue, Followed]:
+    queue, feature = bench.queue(), Followed()
+    queue.attach(feature)
+    return queue, feature
+
+
+def test_a_swallowed_message_was_taken_and_is_not_there() -> None:
+    queue, feature = followed(Bench())
+    assert queue.publish(message(b"bad"))
+    assert queue.message_count() == 0
+    assert queue.publish(message(b"good"))
+    assert queue.message_count() == 1
+    assert feature.seen == []
+
+
+def test_a_feature_can_follow_each_entry() -> None:
+    bench = Bench()
+    queue, feature = followed(bench)
+    for body in (b"acked", b"rejected", b"back", b"purged"):
+        queue.publish(message(body))
+    acked, rejected, back = (queue.get() for _ in range(3))
+    assert acked is not None
+    assert rejected is not None
+    assert back is not None
+    queue.settle(acked)
+    queue.reject(rejected)
+    queue.requeue(back, NACKED)
+    queue.purge()
+    assert feature.seen == [
+        ("taken", b"acked"),
+        ("taken", b"rejected"),
+        ("taken", b"back"),
+        ("left", b"acked"),
+        ("left", b"rejected"),
+        ("back", b"back"),
+        ("left", b"back"),
+        ("left", b"purged"),
+        ("purged", b""),
+    ]
+
+
+def test_a_feature_can_follow_deliveries() -> None:
+    bench = Bench()
+    queue, feature = followed(bench)
+    for no_ack in (False, True):
+        one = consumer(queue, FakeChannel(), no_ack=no_ack)
+        queue.consume(one)
+        queue.publish(message(b"m"))
+        bench.broker.run_turn()
+        queue.cancel(one)
+    assert feature.seen == [("taken", b"m"), ("left", b"m")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from amqpd.broker.message import Entry
-from amqpd.queues.schedule import END_OF_TIME, KEPT, NAMED_MAX, WINDOW_BYTES, Keeper
+from amqpd.queues.schedule import DONE, END_OF_TIME, KEPT, NAMED_MAX, WINDOW_BYTES, Keeper
 from amqpd.store.memory import MemoryStore
 from tests.queues.building import message
 from tests.queues.scheduling import ScheduleBench
@@ -221,6 +221,25 @@ def test_a_page_that_was_read_before_a_purge_is_forgotten() -> None:
     assert bench.notebook.bodies() == [b"after"]
 
 
+def test_a_page_that_is_read_before_a_purge_is_written_brings_nothing_back() -> None:
+    bench, positions = filled(20)
+    number = bench.schedule.begin_read()
+    stored = {one.position: one for one in bench.stored()}
+    bench.schedule.purge()
+    kept = [bench.put(10 * number + 1, b"100") for number in range(10)]
+    bench.advance(40)  # the window was cut, and ran low
+    pages = bench.read()
+    assert len(pages) == 1
+    bench.tell(pages)
+    assert all(bench.schedule.holding(stored[position], position) is None for position in positions)
+    bench.schedule.end_read(number)
+    assert bench.schedule.count == 6
+    bench.settle()
+    assert [one.position for one in bench.stored()] == kept[4:]
+    bench.advance(1000, bench.settle)
+    assert numbers(bench) == [100] * 10
+
+
 # What is asked
 
 
@@ -298,6 +317,18 @@ def test_one_that_is_kept_waits_for_its_keeper() -> None:
     bench.schedule.settle(bench.entry(position))
     bench.settle()
     assert (bench.schedule.count, bench.schedule.kept, bench.stored()) == (0, {}, [])
+
+
+def test_one_that_is_kept_is_not_read_again() -> None:
+    bench = ScheduleBench()
+    bench.notebook.answer = lambda entry: KEPT if entry.message.body == b"1" else DONE
+    bench.put(0, b"1")
+    bench.turn()
+    for _ in range(9):
+        bench.put(-5, b"0")  # the window is cut in front of the one that is kept
+    bench.settle()
+    assert numbers(bench) == [1, *[0] * 9]
+    assert (bench.schedule.count, len(bench.schedule.kept)) == (1, 1)
 
 
 def test_one_that_is_kept_can_be_put_back() -> None:

@@ -36,7 +36,8 @@ OCCURRENCES = 3
 NAMES = ("", "a", "b")
 DELAYS = st.sampled_from((-3, 0, 1, 1, 2, 3, 5, 10, 10, 20, 40, 100, 10_000))
 # What becomes of a message when its time comes: it goes, it is kept, it comes again, it asks for those named a or b.
-KINDS = st.sampled_from((b"go", b"go", b"go", b"keep", b"again", b"ask:a", b"ask:b"))
+KINDS = st.sampled_from((b"go", b"go", b"keep", b"again", b"ask:a", b"ask:b"))
+CHANGES = st.sampled_from(("settle", "move", "move", "move and back", "release"))
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ class ScheduleMachine(RuleBasedStateMachine):
     # Steps
 
     @rule(
-        delays=st.lists(DELAYS, min_size=1, max_size=6),
+        delays=st.lists(DELAYS, min_size=1, max_size=10),
         kind=KINDS,
         name=st.sampled_from(NAMES),
         size=st.sampled_from((0, 50)),
@@ -240,7 +241,6 @@ class ScheduleMachine(RuleBasedStateMachine):
         else:
             self.turn()
 
-    @rule(milliseconds=st.sampled_from((10, 40, 120)))
     def step_at_rest(self, milliseconds: int) -> None:
         """With nothing in the way, everything comes in the very millisecond it is due."""
         self.at_rest()
@@ -254,16 +254,20 @@ class ScheduleMachine(RuleBasedStateMachine):
         assert not behind
 
     @precondition(lambda self: bool(self.waiting))
-    @rule(
-        index=st.integers(0, 30),
-        what=st.sampled_from(("settle", "move", "move", "move and back", "release")),
-        delay=DELAYS,
-    )
-    def touch(self, index: int, what: str, delay: int) -> None:
-        """One that memory knows."""
+    @rule(index=st.integers(0, 30), count=st.integers(1, 5), what=CHANGES, delay=DELAYS)
+    def touch(self, index: int, count: int, what: str, delay: int) -> None:
+        """Some that memory knows."""
         held = [entry for at in self.waiting if (entry := self.schedule.holding(None, at)) is not None]
-        if held:
-            self.change(held[index % len(held)], what, delay)
+        for _ in range(min(count, len(held))):
+            self.change(held.pop(index % len(held)), what, delay)
+
+    @precondition(lambda self: bool(self.waiting))
+    @rule(index=st.integers(0, 30), count=st.integers(1, 5), what=CHANGES, delay=DELAYS)
+    def touch_any(self, index: int, count: int, what: str, delay: int) -> None:
+        """Some of all that wait."""
+        self.begin_look()
+        self.read_look(-1)
+        self.end_look(-1, index, count, what, delay)
 
     def change(self, entry: Entry, what: str, delay: int) -> None:
         if what == "settle":
@@ -303,18 +307,16 @@ class ScheduleMachine(RuleBasedStateMachine):
     @rule(index=st.integers(0, 5))
     def read_look(self, index: int) -> None:
         one = self.looking[index % len(self.looking)]
+        if one.page is not None:
+            return
         one.page = {stored.position: stored for stored in self.bench.stored()}
 
-    @precondition(lambda self: any(one.page is not None for one in self.looking))
-    @rule(
-        index=st.integers(0, 30),
-        count=st.integers(0, 4),
-        what=st.sampled_from(("settle", "settle", "move", "move", "release")),
-        delay=DELAYS,
-    )
-    def end_look(self, index: int, count: int, what: str, delay: int) -> None:
+    @precondition(lambda self: bool(self.looking))
+    @rule(which=st.integers(0, 5), index=st.integers(0, 30), count=st.integers(0, 4), what=CHANGES, delay=DELAYS)
+    def end_look(self, which: int, index: int, count: int, what: str, delay: int) -> None:
         """What was read and what is in memory are all that waits; some of it is changed."""
-        one = next(one for one in self.looking if one.page is not None)
+        self.read_look(which)
+        one = self.looking[which % len(self.looking)]
         self.looking.remove(one)
         assert one.page is not None
         page = one.page if one.generation == self.schedule.generation else {}
@@ -329,7 +331,23 @@ class ScheduleMachine(RuleBasedStateMachine):
             self.change(found.pop((index + number) % len(found)), what, delay)
         self.schedule.end_read(one.number)
 
-    @rule()
+    @rule(
+        what=st.sampled_from(("nothing", "rest", "step at rest", "purge", "crash", "crash", "restart")),
+        milliseconds=st.sampled_from((0, 10, 40, 120)),
+    )
+    def disturb(self, what: str, milliseconds: int) -> None:
+        """Steps of which only one in many is wanted: in between much must wait."""
+        if what == "rest":
+            self.at_rest()
+        elif what == "step at rest":
+            self.step_at_rest(milliseconds)
+        elif what == "purge":
+            self.purge()
+        elif what == "crash":
+            self.restart(False, milliseconds)
+        elif what == "restart":
+            self.restart(True, milliseconds)
+
     def purge(self) -> None:
         assert self.schedule.purge() == len(self.waiting)
         self.waiting.clear()
@@ -412,7 +430,6 @@ class ScheduleMachine(RuleBasedStateMachine):
                 self.answer()
         raise AssertionError("it never comes to rest")
 
-    @rule()
     def at_rest(self) -> None:
         self.catch_up()
         late = [one for place, one in self.places() if place[0] <= self.now]
@@ -436,7 +453,6 @@ class ScheduleMachine(RuleBasedStateMachine):
 
     # Ends
 
-    @rule(clean=st.booleans(), downtime=st.sampled_from((0, 5, 50)))
     def restart(self, clean: bool, downtime: int) -> None:
         now = self.now + downtime
         if clean:
@@ -488,6 +504,23 @@ class ScheduleMachine(RuleBasedStateMachine):
         assert not any(at in self.waiting for at in schedule.gone)
         assert set(schedule.kept) == self.kept
 
+    @invariant()
+    def what_a_read_may_see_is_right(self) -> None:
+        """Of what memory does not know, every read under way or to come finds the truth."""
+        if not self.started:
+            return
+        schedule = self.schedule
+        seen = min(schedule.reads.values(), default=int(self.bench.journal.committed))
+        for number in range(seen, max(self.snapshots) + 1):
+            stored = self.snapshots[number].waiting
+            for position, one in self.waiting.items():
+                if schedule.holding(None, position) is None:
+                    assert stored.get(position) == one, f"batch {number} has not {one}"
+            for position, one in stored.items():
+                if position not in self.waiting:
+                    found = StoredEntry(position, 0, "", "", b"\0\0", one.body, one.deadline)
+                    assert schedule.holding(found, position) is None, f"batch {number} brings back {one}"
+
     def teardown(self) -> None:
         if not self.started:
             return
@@ -528,7 +561,7 @@ class SqliteScheduleMachine(ScheduleMachine):
 def profile(examples: int, examples_long: int) -> settings:
     return settings(
         max_examples=examples_long if LONG else examples,
-        stateful_step_count=100 if LONG else 50,
+        stateful_step_count=60 if LONG else 20,  # many short runs find more than a few long ones
         deadline=None,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
@@ -537,7 +570,7 @@ def profile(examples: int, examples_long: int) -> settings:
 
 
 TestSchedule = ScheduleMachine.TestCase
-TestSchedule.settings = profile(200, 10000)
+TestSchedule.settings = profile(500, 20000)
 
 TestScheduleOverFiles = SqliteScheduleMachine.TestCase
-TestScheduleOverFiles.settings = profile(15, 500)
+TestScheduleOverFiles.settings = profile(30, 1000)

@@ -386,6 +386,74 @@ def test_a_mandatory_request_comes_back_when_there_is_nothing_to_cancel() -> Non
     assert exchange(linked).schedule.count == 0
 
 
+def test_a_request_leaves_alone_what_is_published_after_it() -> None:
+    linked = started()
+    client = linked.client()
+    declare(client)
+    delay(client, 1000, b"old", message_id="one")
+    client.publish("x", "", b"", {"headers": {"x-delay-cancel": "one"}})
+    delay(client, 1000, b"new", message_id="one")
+    linked.settle()
+    linked.advance(1000)
+    assert consumed(linked, client) == [b"new"]
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_what_is_due_before_the_request_was_looked_up_does_not_come(written: bool) -> None:
+    linked = started()
+    client = linked.client()
+    declare(client)
+    delay(client, 1000, b"old", message_id="one")
+    linked.settle()
+    client.publish("x", "", b"", {"headers": {"x-delay-cancel": "one"}}, mandatory=True)
+    if written:
+        linked.commit()
+    linked.advance(1000)
+    delay(client, 1, b"new", message_id="one")
+    linked.advance(1)
+    linked.settle()
+    assert client.names() == []
+    assert exchange(linked).schedule.count == 0
+    assert consumed(linked, client) == [b"new"]
+
+
+def test_a_confirmed_request_holds_though_the_broker_was_down_at_the_time() -> None:
+    linked = started()
+    client = linked.client()
+    declare(client)
+    delay(client, 1000, b"old", message_id="one")
+    client.publish("x", "", b"", {"headers": {"x-delay-cancel": "one"}})
+    linked.take()
+    linked.write()
+    linked = again(linked, 5000)
+    linked.settle()
+    assert (waiting(linked), exchange(linked).schedule.count) == (0, 0)
+    assert exchange(linked).keeper.counts["cancelled"] == 1
+
+
+def test_a_mandatory_request_for_a_thousand_does_not_come_back() -> None:
+    linked = started()
+    client = linked.client()
+    declare(client)
+    for _ in range(1000):
+        delay(client, 1000, message_id="one")
+    client.publish("x", "", b"", {"headers": {"x-delay-cancel": "one"}}, mandatory=True)
+    linked.settle()
+    assert client.names() == []
+    assert exchange(linked).schedule.count == 0
+
+
+def test_a_request_that_was_dropped_cancels_nothing() -> None:
+    linked = started()
+    client = linked.client()
+    declare(client)
+    client.publish("x", "", b"", {"headers": {"x-delay-cancel": "one"}})
+    exchange(linked).schedule.purge()
+    delay(client, 1000, message_id="one")
+    linked.advance(1000)
+    assert waiting(linked) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from amqpd.store.memory import MemoryStore
+from amqpd_delayed_message import register as register_delayed
 from amqpd_recent_history import KIND, register
 from interop.conformance.codec import Typed
 from tests.support.linked import Linked, LinkedClient
@@ -211,3 +212,23 @@ def test_a_length_that_is_none_is_refused(length: Any, shown: str) -> None:
     text = f"PRECONDITION_FAILED - Invalid argument {shown}, 'x-recent-history-length' must be a positive integer"
     values = client.expect("channel.close").values
     assert (values["reply_code"], values["reply_text"]) == (406, text)
+
+
+def test_a_delayed_exchange_may_have_a_history() -> None:
+    plugins = [register_delayed, register]
+    linked = Linked(MemoryStore(), plugins=plugins)
+    client = linked.client()
+    arguments = {"x-delayed-type": KIND, "x-recent-history-length": 3}
+    client.call("exchange.declare", exchange="x", type="x-delayed-message", durable=True, arguments=arguments)
+    publish(client, b"now", **DURABLE)
+    publish(client, b"later", headers={"x-delay": 1000}, **DURABLE)
+    bind(client, "early")
+    assert bodies(linked, client, "early") == [b"now"]
+    linked.advance(1000)
+    linked.settle()
+    linked.stop()
+    assert isinstance(linked.store, MemoryStore)
+    linked = Linked(MemoryStore(linked.store.disk), linked.broker.now, plugins=plugins)
+    client = linked.client()
+    bind(client, "late")
+    assert bodies(linked, client, "late") == [b"now", b"later"]

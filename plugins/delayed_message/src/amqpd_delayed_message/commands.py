@@ -29,7 +29,8 @@ from amqpd.spec.arguments import MILLISECONDS_MAX, described
 from amqpd.wire.content import message_id
 from amqpd.wire.table import plain
 from amqpd_delayed_message import recurrence
-from amqpd_delayed_message.exchange import INNER_TYPE, PUBLISHER, DelayedExchange, Delays
+from amqpd_delayed_message.exchange import INNER_TYPE, DelayedExchange, Delays
+from amqpd_delayed_message.keeper import PUBLISHER
 from amqpd_delayed_message.properties import properties_of
 from amqpd_delayed_message.search import START, Found, Place, Search, Wanted
 

@@ -20,7 +20,8 @@ from amqpd.broker.shard import PageSource
 from amqpd.queues.schedule import END_OF_TIME, NAMED_MAX
 from amqpd.spec.arguments import described
 from amqpd.wire.content import ContentHeader, header_from_properties, message_id
-from amqpd_delayed_message.exchange import DelayedExchange, is_request
+from amqpd_delayed_message.exchange import DelayedExchange
+from amqpd_delayed_message.keeper import is_request
 
 # Due time and id.
 Place = tuple[int, int]

@@ -30,6 +30,7 @@ class Histories:
     """What the exchanges of a broker share."""
 
     def __init__(self) -> None:
+        self.exchanges: list[RecentHistoryExchange] = []
         self._broker: Broker | None = None
 
     @property
@@ -39,10 +40,9 @@ class Histories:
 
     def started(self, broker: Broker, source: PageSource) -> None:
         self._broker = broker
-        for vhost in broker.vhosts.values():
-            for exchange in vhost.exchanges.values():
-                if isinstance(exchange, RecentHistoryExchange) and exchange.durable:
-                    exchange.history.read_back(source)
+        for exchange in self.exchanges:
+            if exchange.durable:
+                exchange.history.read_back(source)
 
     def exchange(
         self, vhost: str, name: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table
@@ -74,8 +74,10 @@ class RecentHistoryExchange(Exchange):
         assert isinstance(history, History)
         self.history = history
         history.length = self.length
+        self.histories.exchanges.append(self)
 
     def deleted(self, vhost: VHost) -> None:
+        self.histories.exchanges.remove(self)
         vhost.drop_internal_queue(self.history)
 
     def binding_added(self, binding: Binding) -> None:
