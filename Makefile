@@ -18,7 +18,10 @@ SOURCES := $(shell find amqpd -name '*.py' -o -name py.typed)
 BUILD_FILES := pyproject.toml setup.py
 # Plugins that are kept here: a package each, installed beside amqpd.
 PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
-PLUGIN_FILES := $(wildcard plugins/*/pyproject.toml) $(shell find plugins -path '*/src/*' -name '*.py')
+PLUGIN_FILES := $(wildcard plugins plugins/*/pyproject.toml) $(shell find $(wildcard plugins/*/src) /dev/null -type f \
+	! -path '*.egg-info/*' ! -path '*/__pycache__/*')
+# A stamp holds the names of what was installed with it, so that a plugin that is gone or has another name now goes.
+PLUGIN_NAMES = sed -n 's/^name = "\(.*\)"/\1/p' /dev/null $(PLUGINS:=/pyproject.toml)
 empty :=
 export MYPYPATH := $(subst $(empty) ,:,$(strip $(wildcard plugins/*/src)))
 # Programs without a suffix are checked like modules.
@@ -104,19 +107,24 @@ python:
 	@mv .venv/.started $@
 
 .venv/.plugins: .venv/.installed $(PLUGIN_FILES)
-	@touch .venv/.started
+	@$(PLUGIN_NAMES) >.venv/.started
+	@if [ -s $@ ]; then xargs .venv/bin/pip uninstall -q -y <$@; fi
+	rm -rf .venv/plugins plugins/*/build
 ifneq ($(PLUGINS),)
-	rm -rf .venv/plugins plugins/*/build && .venv/bin/pip wheel -q --no-deps -w .venv/plugins $(PLUGINS)
+	.venv/bin/pip wheel -q --no-deps -w .venv/plugins $(PLUGINS)
 	.venv/bin/pip install -q .venv/plugins/*.whl
 	.venv/bin/pip install -q --no-deps --force-reinstall .venv/plugins/*.whl
 endif
 	@mv .venv/.started $@
 
-.venv-dev/.plugins: .venv-dev/.installed $(wildcard plugins/*/pyproject.toml)
+.venv-dev/.plugins: .venv-dev/.installed $(wildcard plugins plugins/*/pyproject.toml)
+	@$(PLUGIN_NAMES) >.venv-dev/.started
+	@if [ -s $@ ]; then xargs .venv-dev/bin/pip uninstall -q -y <$@; fi
+	rm -rf plugins/*/src/*.egg-info
 ifneq ($(PLUGINS),)
 	.venv-dev/bin/pip install -q --no-build-isolation $(addprefix -e ,$(PLUGINS))
 endif
-	touch $@
+	@mv .venv-dev/.started $@
 
 .venv-dev/.installed: $(BUILD_FILES) | python
 	test -x .venv-dev/bin/pip || $(PYTHON) -m venv .venv-dev
@@ -137,10 +145,11 @@ endif
 	@mv .venv-compiled/.started $@
 
 .venv-compiled/.plugins: .venv-compiled/.installed $(PLUGIN_FILES)
-	@touch .venv-compiled/.started
+	@$(PLUGIN_NAMES) >.venv-compiled/.started
+	@if [ -s $@ ]; then xargs .venv-compiled/bin/pip uninstall -q -y <$@; fi
+	rm -rf .venv-compiled/plugins plugins/*/build
 ifneq ($(PLUGINS),)
-	rm -rf .venv-compiled/plugins plugins/*/build && \
-		.venv-compiled/bin/pip wheel -q --no-deps --no-build-isolation -w .venv-compiled/plugins $(PLUGINS)
+	.venv-compiled/bin/pip wheel -q --no-deps --no-build-isolation -w .venv-compiled/plugins $(PLUGINS)
 	.venv-compiled/bin/pip install -q .venv-compiled/plugins/*.whl
 	.venv-compiled/bin/pip install -q --no-deps --force-reinstall .venv-compiled/plugins/*.whl
 endif

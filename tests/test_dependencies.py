@@ -1,13 +1,19 @@
-"""docs/dependencies.md and pyproject.toml name the same packages, and each has a reason."""
+"""docs/dependencies.md and each pyproject.toml name the same packages, and each has a reason."""
 
 from __future__ import annotations
 
 import re
+import tomllib
+from typing import Any
 
 import pytest
 
 from tests.support.repository import ROOT, pyproject
 
+PLUGINS = [
+    tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+    for path in sorted((ROOT / "plugins").glob("*/pyproject.toml"))
+]
 ROW = re.compile(r"^\| ([A-Za-z0-9-]+) \| (.+) \|$")
 
 
@@ -28,6 +34,7 @@ def required(requirements: list[str]) -> set[str]:
     ("heading", "requirements"),
     [
         ("At run time", pyproject()["project"]["dependencies"]),
+        ("Of plugins", [one for each in PLUGINS for one in each["dependencies"] if one != "amqpd"]),
         ("To build", pyproject()["build-system"]["requires"]),
         ("To develop", pyproject()["project"]["optional-dependencies"]["dev"]),
     ],
@@ -36,9 +43,14 @@ def test_page_lists_exactly_what_pyproject_requires(heading: str, requirements: 
     assert set(documented(heading)) == required(requirements)
 
 
-@pytest.mark.parametrize("heading", ["At run time", "To build", "To develop"])
+@pytest.mark.parametrize("heading", ["At run time", "Of plugins", "To build", "To develop"])
 def test_each_dependency_has_a_sentence_of_reason(heading: str) -> None:
     assert [name for name, reason in documented(heading).items() if not reason.endswith(".")] == []
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: str(plugin["name"]))
+def test_a_plugin_needs_amqpd(plugin: dict[str, Any]) -> None:
+    assert "amqpd" in plugin["dependencies"]
 
 
 def test_every_requirement_has_a_lower_bound() -> None:

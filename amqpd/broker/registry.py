@@ -73,12 +73,18 @@ class Registry:
 
     def owned(self, plugin: str) -> list[str]:
         """What ``plugin`` registered, in words."""
-        return [f"{kind} {name}" for (kind, name), owner in self.owners.items() if owner == plugin]
+        return [self._words(kind, name) for (kind, name), owner in self.owners.items() if owner == plugin]
+
+    def _words(self, kind: str, name: str) -> str:
+        internal = kind == "queue type" and name in self.internal_types
+        return f"internal {kind} {name}" if internal else f"{kind} {name}"
 
     def _note(self, kind: str, thing: object) -> None:
         """Something that has no name of its own: the module it comes from stands for it."""
         module = getattr(thing, "__module__", "") or type(thing).__module__
-        self.owners.setdefault((kind, module.rpartition(".")[2]), self._registering)
+        name = module.rpartition(".")[2]
+        if self.owners.setdefault((kind, name), self._registering) != self._registering:
+            self.owners[kind, module] = self._registering  # another plugin has a module of that name, too
 
     def _own(self, kind: str, name: str) -> None:
         owner = self.owners.get((kind, name))

@@ -39,6 +39,9 @@ NAMED_MAX: Final = 1000
 
 END_OF_TIME: Final = (1 << 63) - 1
 
+# How long a message waits again after a fault.
+FAULT_MS: Final = 60_000
+
 # What a keeper answers besides a new deadline.
 DONE: Final = 0
 KEPT: Final = -1
@@ -55,8 +58,12 @@ class Keeper:
         """When ``message`` is due, in milliseconds since 1970."""
         raise NotImplementedError
 
+    def is_limited(self, message: Message) -> bool:
+        """Whether ``message`` is refused when ``Schedule.limit`` is reached."""
+        return True
+
     def due(self, entry: Entry) -> i64:
-        """Its time has come: publish it into the open batch. Must not raise.
+        """Its time has come: publish it into the open batch. What is raised is reported, and the message tried again.
 
         DONE: it is settled. KEPT: it waits, out of the order, until the keeper calls ``Schedule.settle``; a restart
         makes it due again. Anything else is another deadline, which is written.
@@ -200,7 +207,7 @@ class Schedule(Queue):
 
     def put(self, message: Message, deadline: i64) -> bool:
         """Keep ``message`` until ``deadline``; False when there is no room for it."""
-        if 0 <= self.limit <= self.count:
+        if 0 <= self.limit <= self.count and self.keeper.is_limited(message):
             return False
         journal = self.shard.journal
         entry = journal.place(message, self.lane)
@@ -335,7 +342,7 @@ class Schedule(Queue):
 
     def _fill(self) -> None:
         """Rule 4: ask for the next page when the window runs low."""
-        quarter = int(self.window_messages_max // 4)
+        quarter = max(1, int(self.window_messages_max // 4))
         if self.reading or self.horizon[0] == END_OF_TIME:
             return
         if len(self.window) > quarter or self.window_bytes > WINDOW_BYTES // 4:
@@ -461,14 +468,18 @@ class Schedule(Queue):
             place = heappop(heap)
             if self._stands(place):
                 left -= 1
-                self._come(place[2], int(now))
+                self._come(broker, place[2], int(now))
                 heap = self.heap  # it may have been made anew
         self._wind()
 
-    def _come(self, entry: Entry, now: int) -> None:
+    def _come(self, broker: Broker, entry: Entry, now: int) -> None:
         late = now - int(entry.deadline)
         position = int(entry.position)
-        answer = self.keeper.due(entry)
+        try:
+            answer = self.keeper.due(entry)
+        except Exception as error:  # a fault of a plugin must not end the broker, nor lose the message
+            broker.reports.append(f"{self.kind} '{self.name}' in vhost '{self.vhost}' failed, tried again: {error!r}")
+            answer = now + FAULT_MS
         if answer == KEPT:
             self._forget(entry)
             self.kept[position] = entry

@@ -81,6 +81,10 @@ class Core(Protocol):
     def live(self) -> Live | None: ...
 
 
+class CommandFailed(CommandRefused):
+    """A plugin's command has a fault; the cause is what was raised."""
+
+
 class Command(NamedTuple):
     """``changes``: there is something to commit after it. ``live``: it needs a running broker."""
 
@@ -117,6 +121,21 @@ def find(core: Core, name: str) -> Command:
         raise CommandRefused(f"unknown command '{name}'")
     added, whole = broker.registry.commands[name], broker
     return Command(lambda _, arguments: added.run(whole, arguments), changes=added.changes)
+
+
+@contextmanager
+def faults(core: Core, name: str) -> Iterator[None]:
+    """A fault of a plugin costs no more than its command: CommandFailed, in one line. One of ours goes up."""
+    try:
+        yield
+    except CommandRefused:
+        raise
+    except Exception as error:
+        if name in COMMANDS or not isinstance(core.broker, Broker):
+            raise
+        plugin = core.broker.registry.owners["command", name]
+        text = " ".join(str(error).split())
+        raise CommandFailed(f"command '{name}' of plugin '{plugin}' failed: {type(error).__name__}: {text}") from error
 
 
 @contextmanager

@@ -371,15 +371,14 @@ class Application:
     async def _command(self, command: str, arguments: Mapping[str, object]) -> object:
         """A command from the control socket; answered when what it changed is on disk.
 
-        One that changes nothing is answered also while the disk takes nothing.
+        One that changes nothing is answered also while the disk takes nothing. Raises CommandRefused.
         """
-        actor = self.broker.events.act_as(COMMAND_LINE)
         try:
-            result = administration.execute(self.core, command, arguments)
-        finally:
-            self.broker.events.actor = actor
-        while isinstance(result, Inquiry):
-            result = await self._answered(result)
+            with administration.faults(self.core, command):
+                result = await self._executed(command, arguments)
+        except administration.CommandFailed as error:
+            self.log.exception(str(error), error.__cause__ or error)
+            raise
         if administration.find(self.core, command).changes and not self.broker.journal.empty():
             commit = Commit()
             self.broker.journal.waiting.append(commit)
@@ -387,6 +386,16 @@ class Application:
             await commit.done.wait()
         else:
             self.poller.turn()
+        return result
+
+    async def _executed(self, command: str, arguments: Mapping[str, object]) -> object:
+        actor = self.broker.events.act_as(COMMAND_LINE)
+        try:
+            result = administration.execute(self.core, command, arguments)
+        finally:
+            self.broker.events.actor = actor
+        while isinstance(result, Inquiry):
+            result = await self._answered(result)
         return result
 
     async def _answered(self, inquiry: Inquiry) -> object:

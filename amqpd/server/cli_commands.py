@@ -35,7 +35,7 @@ def perform(command: str, **arguments: Any) -> Any:
 
 def _perform_offline(command: str, arguments: dict[str, Any], settings: Settings) -> Any:
     from amqpd.broker.inquiry import Inquiry
-    from amqpd.server.administration import COMMANDS, execute, find
+    from amqpd.server.administration import COMMANDS, execute, faults, find
 
     data_dir = Path(settings.store.data_dir)
     wanted = COMMANDS.get(command)  # None: a plugin's
@@ -49,9 +49,10 @@ def _perform_offline(command: str, arguments: dict[str, Any], settings: Settings
 
     try:
         with open_core(settings) as core:
-            result = execute(core, command, arguments)
-            while isinstance(result, Inquiry):
-                result = core.answered(result)
+            with faults(core, command):
+                result = execute(core, command, arguments)
+                while isinstance(result, Inquiry):
+                    result = core.answered(result)
             if find(core, command).changes:
                 core.commit()
     except control.CommandRefused as error:

@@ -211,7 +211,15 @@ async def _send(stream: trio.SocketStream, answer: dict[str, object]) -> None:
     import trio
 
     with trio.move_on_after(REQUEST_SECONDS_MAX):
-        await stream.send_all(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+        await stream.send_all(_line(answer))
+
+
+def _line(answer: dict[str, object]) -> bytes:
+    # Escaped, for an answer may quote half a surrogate pair, which has no UTF-8.
+    try:
+        return json.dumps(answer).encode() + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:  # of a plugin's command, say
+        return json.dumps({"error": f"JSON cannot carry the answer: {error}"}).encode() + b"\n"
 
 
 def request(path: Path, command: str, arguments: dict[str, Any]) -> Any:

@@ -18,8 +18,9 @@ from amqpd.broker.registry import Registry
 from amqpd.server import plugins
 from amqpd.server.administration import Live, answer
 from amqpd.server.clock import now_ms
+from amqpd.server.control import CommandRefused
 from amqpd.server.settings import Plugins, Settings
-from amqpd.store.contract import Opened, StoreCorrupt
+from amqpd.store.contract import Opened, StoreCorrupt, StoreError
 from amqpd.store.reader import SqliteReader
 from amqpd.store.sqlite import SqliteStore
 
@@ -44,9 +45,12 @@ class Core:
             self.broker.batch_committed()
 
     def answered(self, inquiry: Inquiry) -> object:
-        """Read and answer, waiting for the disk. Raises StoreError, CommandRefused."""
+        """Read and answer, waiting for the disk. Raises CommandRefused."""
         try:
-            inquiry.read(self.reader)
+            try:
+                inquiry.read(self.reader)
+            except StoreError as error:
+                raise CommandRefused(f"the store cannot be read: {error}") from None
             return answer(inquiry)
         finally:
             inquiry.end()

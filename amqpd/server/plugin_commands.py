@@ -13,6 +13,7 @@ import click
 from amqpd.server.cli import REFUSED, Fault, common_options, source
 from amqpd.server.cli_commands import show_rows
 from amqpd.server.configuration import ConfigurationError
+from amqpd.server.settings import PLUGIN_GROUP
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -89,13 +90,11 @@ def _turned_off() -> set[str]:
     """Distributions with a plugin that the configuration turns off."""
     from importlib.metadata import entry_points
 
-    from amqpd.server.plugins import GROUP as PLUGINS
-
     try:
         disabled = source().load().settings.plugins.disabled
     except ConfigurationError:
         return set()  # help is needed most when the configuration is wrong; a command that reads it says so
-    return {_distribution(entry) for entry in entry_points(group=PLUGINS) if entry.name in disabled}
+    return {_distribution(entry) for entry in entry_points(group=PLUGIN_GROUP) if entry.name in disabled}
 
 
 def _distribution(entry: EntryPoint) -> str:

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 from amqpd import __version__
+from amqpd.broker.broker import Broker
 from amqpd.broker.registry import BUILTIN, Registry
+from amqpd.broker.shard import PageSource
 from amqpd.features import builtin
 from amqpd.server import settings
 from amqpd.server.administration import COMMANDS
-
-GROUP = "amqpd.plugins"
+from amqpd.store.contract import StoreError
 
 
 class PluginFailed(Exception):
@@ -39,21 +41,25 @@ class Plugin(NamedTuple):
             function = self.load()
             if not callable(function):
                 raise TypeError("its entry point is no function")
+            commands, starting = set(registry.commands), len(registry.starting)
             function(registry)
-            _check_commands(registry)
+            for name in registry.commands.keys() - commands:
+                if name in COMMANDS:  # which would be run in its place
+                    raise ValueError(f"command '{name}' is registered already, by amqpd itself")
+            registry.starting[starting:] = [partial(self._start, begin) for begin in registry.starting[starting:]]
 
-
-def _check_commands(registry: Registry) -> None:
-    """Raises ValueError when a command has the name of one of ours, which would be run in its place."""
-    for name in registry.commands:
-        if name in COMMANDS:
-            raise ValueError(f"command '{name}' is registered already, by amqpd itself")
+    def _start(self, begin: Callable[[Broker, PageSource], None], broker: Broker, source: PageSource) -> None:
+        """Raises PluginFailed, and StoreError: that is no fault of the plugin."""
+        with _failures(self):
+            begin(broker, source)
 
 
 @contextmanager
 def _failures(plugin: Plugin) -> Iterator[None]:
     try:
         yield
+    except StoreError:
+        raise
     except (Exception, SystemExit) as error:  # a module that is really a script leaves, and the broker would with it
         text = " ".join(str(error).split())
         said = text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
@@ -65,7 +71,7 @@ def installed() -> list[Plugin]:
     from importlib.metadata import entry_points
 
     found: dict[str, Plugin] = {}
-    for entry in entry_points(group=GROUP):
+    for entry in entry_points(group=settings.PLUGIN_GROUP):
         about = entry.dist
         plugin = Plugin(entry.name, about.name if about else "?", about.version if about else "?", entry.load)
         other = found.setdefault(entry.name, plugin)

@@ -30,6 +30,7 @@ COUNT_MAX = 1_000_000_000
 GIB = 1024**3
 MEMORY_HIGH_WATERMARK = Amount(share=0.6)  # both as in RabbitMQ 3.13
 DISK_FREE_LIMIT = Amount(size_bytes=50_000_000)
+PLUGIN_GROUP = "amqpd.plugins"  # the entry points that [plugins] orders and turns off
 
 
 class Setting(NamedTuple):

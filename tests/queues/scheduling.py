@@ -114,6 +114,7 @@ class ScheduleBench:
         self.broker.run_turn()
         while self.broker.busy():
             self.broker.run_turn()
+        assert self.broker.reports == []
 
     def advance(self, milliseconds: int, after: Callable[[], None] = lambda: None) -> None:
         """Every deadline on the way is its own input, at its own time; ``after`` follows each."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from amqpd.broker.message import Entry
-from amqpd.queues.schedule import DONE, END_OF_TIME, KEPT, NAMED_MAX, WINDOW_BYTES, Keeper
+from amqpd.queues.schedule import DONE, END_OF_TIME, FAULT_MS, KEPT, NAMED_MAX, WINDOW_BYTES, Keeper
 from amqpd.store.memory import MemoryStore
 from tests.queues.building import message
 from tests.queues.scheduling import ScheduleBench
@@ -56,6 +56,19 @@ def test_a_deadline_that_passed_is_due_at_once() -> None:
     bench.put(0)
     bench.turn()
     assert len(bench.notebook.came) == 2
+
+
+def test_a_fault_of_the_keeper_is_reported_and_the_message_tried_again() -> None:
+    bench, _ = filled(2)
+    bench.notebook.answer = lambda entry: 1 // 0 if entry.message.body == b"1" and len(bench.notebook.came) == 1 else 0
+    with pytest.raises(AssertionError):  # the bench looks for reports
+        bench.advance(10)
+    (line,) = bench.broker.reports
+    assert line.startswith("schedule 's' in vhost '/' failed, tried again: ZeroDivisionError")
+    bench.broker.reports = []
+    assert numbers(bench) == [1]
+    bench.advance(FAULT_MS)
+    assert (numbers(bench), bench.schedule.count) == ([2, 1], 0)
 
 
 def test_no_more_at_once_than_asked_for() -> None:
@@ -415,6 +428,7 @@ def test_a_restart_keeps_what_was_committed(clean: bool) -> None:
 def test_a_transient_schedule_pages_and_is_gone_after_a_restart() -> None:
     bench, _ = filled(20, durable=False)
     assert len(bench.schedule.window) <= 8
+    assert (bench.disk.durable.messages, len(bench.disk.paged.messages)) == ({}, 20)
     assert bench.schedule.unwritten == {}
     bench.advance(100, bench.settle)
     assert numbers(bench) == list(range(1, 11))
@@ -475,4 +489,16 @@ def test_nothing_is_overdue_where_nothing_waits() -> None:
     assert bench.schedule.overdue == 0
     bench.put(0, b"1")
     bench.turn()
+    assert numbers(bench) == [1]
+
+
+def test_nothing_is_held_back_when_everything_overdue_was_dropped() -> None:
+    bench, _ = filled(20)
+    bench = bench.reopened(clean=True, counts_overdue=True)
+    pages = bench.read()
+    bench.schedule.purge()
+    bench.put(0, b"1")
+    bench.turn()
+    assert numbers(bench) == []
+    bench.tell(pages)
     assert numbers(bench) == [1]

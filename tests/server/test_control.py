@@ -196,6 +196,18 @@ def test_half_a_surrogate_pair_reaches_the_command(path: Path) -> None:
     assert serve(path, partial(request, path, "say", {"x": "a\ud800"}), length) == [97, 0xD800]
 
 
+def test_half_a_surrogate_pair_in_an_answer_is_carried(path: Path) -> None:
+    assert serve(path, partial(request, path, "say", {"x": "a\ud800"})) == ["say", {"x": "a\ud800"}]
+
+
+def test_answer_that_json_cannot_carry_is_told(path: Path) -> None:
+    async def odd(command: str, arguments: dict[str, Any]) -> object:
+        return object()
+
+    with pytest.raises(CommandRefused, match="JSON cannot carry the answer: Object of type object is not"):
+        serve(path, partial(request, path, "say", {}), odd)
+
+
 def test_caller_that_goes_away_does_not_stop_the_server(path: Path) -> None:
     def rude_then_polite() -> Any:
         for data in (b"", b'{"command"', b'{"command": "say", "arguments": {}}\n'):

@@ -38,7 +38,7 @@ class SqliteDelayedMachine(DelayedMachine):
 
 
 TestDelayed = DelayedMachine.TestCase
-TestDelayed.settings = profile(200, 5000)
+TestDelayed.settings = profile(100, 5000)
 
 TestDelayedOverFiles = SqliteDelayedMachine.TestCase
-TestDelayedOverFiles.settings = profile(20, 300)
+TestDelayedOverFiles.settings = profile(10, 300)

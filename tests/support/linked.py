@@ -224,6 +224,7 @@ class Linked:
 
     def _turn(self) -> None:
         self.broker.run_turn()
+        assert not [line for line in self.broker.reports if "failed" in line]  # a fault of ours is a fault of the test
         outboxes = list(self.broker.outboxes)
         self.broker.outboxes.clear()
         for outbox in outboxes:

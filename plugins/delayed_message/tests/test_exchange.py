@@ -330,6 +330,18 @@ def test_no_more_wait_than_allowed() -> None:
     assert client.names() == ["basic.ack", "basic.nack"]
 
 
+def test_a_request_to_cancel_is_taken_where_no_more_may_wait() -> None:
+    linked = started()
+    client = linked.client()
+    declare(client, x_delayed_max_pending=1)
+    client.call("confirm.select")
+    delay(client, 1000, message_id="one")
+    client.publish("x", "", b"", {"headers": {"x-delay-cancel": "one"}})
+    linked.settle()
+    assert set(client.names()) == {"basic.ack"}
+    assert exchange(linked).schedule.count == 0
+
+
 def test_a_rolled_back_transaction_delays_nothing() -> None:
     linked = started()
     client = linked.client()

@@ -88,6 +88,9 @@ class DelayedMessages(Keeper):
             return first or recurrence.next_time(header, now, now, 0) or now
         return first or now
 
+    def is_limited(self, message: Message) -> bool:
+        return not is_request(message.header)
+
     # Out of the schedule
 
     def due(self, entry: Entry) -> int:
