@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from amqpd.auth.mechanisms import Peer
 from amqpd.broker.timers import Timer
+from amqpd.server.clock import now_ms
 from amqpd.server.proxy_protocol import HEADER_MAX, ProxyError, parse
 from amqpd.session.connection import CLOSED, Connection
 from amqpd.session.handshake import Handshake
@@ -169,6 +170,8 @@ class Link:
         if not data:
             self.lost("client unexpectedly closed TCP connection")
             return
+        # A round of many reads takes a while: what was sent meanwhile must not be due before its time.
+        self.poller.broker.now = now_ms()
         if self.tls is None and not self.proxied:
             connection = self.connection
             assert connection is not None

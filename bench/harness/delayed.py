@@ -7,7 +7,8 @@ import json
 import os
 import random
 import signal
-import subprocess
+import socket
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -16,11 +17,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.harness.brokers import Amqpd, BrokerError
+from bench.harness.brokers import Amqpd, BrokerError, wait_declare
 from bench.harness.choice import DEFAULT_DATA, default_python, require_disk
 from bench.harness.client import PASSIVE, ClientError, Connection
 from bench.harness.delayed_load import PLAIN, QUEUE, Beside, Consumer, Publisher, delayed, percentile, prepare
-from bench.harness.process import end_on_sigterm, settled_rss_kb
+from bench.harness.process import end_on_sigterm, memory
 from bench.harness.report import facts, markdown_table, markdown_title, number, significant, text_table
 
 PENDING = 1_000_000
@@ -28,16 +29,19 @@ FAR_MS = (3_600_000, 360_000_000)  # one to a hundred hours
 NEAR_MS = (100, 5_000)
 # The pending messages at which memory is read, as parts of all.
 STEPS = (0.001, 0.01, 0.1, 1.0)
+# Messages that are made at once before they are published, so that the making is not measured.
+BLOCK = 100_000
+COUNTS = 20  # the middle one is shown
 
 
 @dataclass
 class Outcome:
-    """The figures, None for a step not reached. ``faults`` says what is wrong. ``rss_mib`` by pending messages."""
+    """The figures, None for a step not reached; a dict is by pending messages. ``faults`` says what is wrong."""
 
     pending: int
-    rss_mib: dict[int, float] = field(default_factory=dict)
+    peak_rss_mib: dict[int, float] = field(default_factory=dict)
     publish_rate: dict[int, float] = field(default_factory=dict)
-    stats_s: dict[int, float] = field(default_factory=dict)
+    count_ms: dict[int, float] = field(default_factory=dict)
     data_mib: float | None = None
     paced: int = 0
     late_p50_ms: float | None = None
@@ -49,10 +53,11 @@ class Outcome:
     burst_rate: float | None = None
     burst_plain_p50_ms: float | None = None
     burst_plain_p99_ms: float | None = None
-    rss_after_mib: float | None = None
-    start_s: float | None = None
+    peak_rss_after_mib: float | None = None
     start_after_kill_s: float | None = None
-    pending_after: int | None = None
+    declare_after_kill_s: float | None = None
+    start_s: float | None = None
+    declare_s: float | None = None
     faults: list[str] = field(default_factory=list)
 
 
@@ -70,15 +75,16 @@ class Delayed:
         self._fill()
         self._pace()
         self._burst()
-        self.outcome.rss_after_mib = self._rss_mib()
+        self.outcome.peak_rss_after_mib = self._peak_rss_mib()
         self._restart()
 
     def _say(self, what: str) -> None:
         print(what, file=sys.stderr)
 
-    def _rss_mib(self) -> float:
+    def _peak_rss_mib(self) -> float:
+        """Since the broker's start."""
         assert self.broker.pid
-        return settled_rss_kb(self.broker.pid) / 1024
+        return memory(self.broker.pid).high_water_kb / 1024
 
     def _fill(self) -> None:
         """Publish messages for a far future; memory, speed and the time of a count at each step."""
@@ -88,11 +94,14 @@ class Delayed:
         for step in STEPS:
             pending = max(1, round(outcome.pending * step))
             self._say(f"{pending:,} pending")
-            seconds = publisher.run(pending - before, self._far)
+            seconds = 0.0
+            for first in range(before, pending, BLOCK):
+                made = [self._far() for _ in range(first, min(first + BLOCK, pending))]
+                seconds += publisher.run(len(made), iter(made).__next__)
             outcome.publish_rate[pending] = (pending - before) / seconds
             before = pending
-            outcome.rss_mib[pending] = self._rss_mib()
-            outcome.stats_s[pending] = self._stats(pending)
+            outcome.peak_rss_mib[pending] = self._peak_rss_mib()
+            outcome.count_ms[pending] = statistics.median(self._count_ms(pending) for _ in range(COUNTS))
         publisher.close()
         size = self.broker.data_bytes()
         outcome.data_mib = None if size is None else size / 2**20
@@ -103,22 +112,14 @@ class Delayed:
     def _near(self) -> bytes:
         return delayed(self.random.randint(*NEAR_MS), time.time() * 1000)
 
-    def _stats(self, expected: int) -> float:
-        """Seconds that `amqpd delayed stats` takes, the start of Python included."""
+    def _count_ms(self, expected: int) -> float:
+        """Milliseconds until the broker said how many are pending."""
         began = time.monotonic()
-        waiting = self._waiting()
-        seconds = time.monotonic() - began
+        waiting = waiting_messages(self.broker.directory / "data" / "control.sock")
+        took_ms = (time.monotonic() - began) * 1000
         if waiting != expected:
-            self.outcome.faults.append(f"stats say {waiting:,} of {expected:,} pending")
-        return seconds
-
-    def _waiting(self) -> int:
-        command = [self.broker.python, "-m", "amqpd", "delayed", "stats", "--json"]
-        command += ["--data-dir", str(self.broker.directory / "data")]
-        done = subprocess.run(command, cwd=self.broker.directory, capture_output=True, text=True)
-        if done.returncode:
-            raise BrokerError(f"amqpd delayed stats: {done.stderr.strip()}")
-        return sum(int(row["waiting"]) for row in json.loads(done.stdout))
+            self.outcome.faults.append(f"{waiting:,} are pending instead of {expected:,}")
+        return took_ms
 
     def _pace(self) -> None:
         """Delays of 0.1 to 5 s at a steady rate, with everything pending, beside plain publishes."""
@@ -175,18 +176,34 @@ class Delayed:
             self.outcome.faults.append(f"{what}: {left:,} more are in the queue")
 
     def _restart(self) -> None:
-        """In order, and after a kill: until the port is open, with everything pending."""
-        self._say("restart")
-        self.broker.stop()
-        self.outcome.start_s = self.broker.start()
-        process = self.broker.process
+        """After a kill, and in order: until the port is open, and until something new is on disk."""
+        self._say("restarts")
+        process, outcome = self.broker.process, self.outcome
         assert process is not None
         process.send_signal(signal.SIGKILL)
         process.wait()
-        self.outcome.start_after_kill_s = self.broker.start()
-        self.outcome.pending_after = self._waiting()
-        if self.outcome.pending_after != self.outcome.pending:
-            self.outcome.faults.append(f"after a kill {self.outcome.pending_after:,} wait")
+        outcome.start_after_kill_s, outcome.declare_after_kill_s = self._start("killed")
+        self.broker.stop()
+        outcome.start_s, outcome.declare_s = self._start("stopped")
+
+    def _start(self, after: str) -> tuple[float, float]:
+        start_s = self.broker.start()
+        declare_s = start_s + wait_declare(self.broker.address, f"bench.{after}")
+        self._count_ms(self.outcome.pending)
+        return start_s, declare_s
+
+
+def waiting_messages(control: Path) -> int:
+    """Ask a broker's control socket how many delayed messages are pending, as `amqpd delayed stats` does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(30.0)
+        client.connect(str(control))
+        client.sendall(b'{"command": "delayed stats", "arguments": {}}\n')
+        with client.makefile("rb") as lines:
+            answer = json.loads(lines.readline())
+    if "error" in answer:
+        raise BrokerError(f"delayed stats: {answer['error']}")
+    return sum(int(row["waiting"]) for row in answer["result"])
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -234,9 +251,9 @@ def rows(outcome: Outcome) -> list[list[str]]:
         return [[f"{shown}, {pending:,} pending", significant(value)] for pending, value in values.items()]
 
     return [
-        *by_pending(outcome.rss_mib, "memory, MiB"),
+        *by_pending(outcome.peak_rss_mib, "memory peak, MiB"),
         *by_pending(outcome.publish_rate, "publish, confirmed msg/s, up to"),
-        *by_pending(outcome.stats_s, "`amqpd delayed stats`, s"),
+        *by_pending(outcome.count_ms, "counting them, ms"),
         ["data on disk, MiB", number(outcome.data_mib)],
         [f"late, {outcome.paced:,} messages: p50, ms", significant(outcome.late_p50_ms)],
         ["late: p99, ms", significant(outcome.late_p99_ms)],
@@ -246,9 +263,11 @@ def rows(outcome: Outcome) -> list[list[str]]:
         [f"{outcome.burst:,} due at once: msg/s", number(outcome.burst_rate)],
         ["plain confirm meanwhile: p50, ms", significant(outcome.burst_plain_p50_ms)],
         ["plain confirm meanwhile: p99, ms", significant(outcome.burst_plain_p99_ms)],
-        ["memory after all that, MiB", number(outcome.rss_after_mib)],
-        ["start until port open, all pending, s", significant(outcome.start_s)],
-        ["the same after kill -9, s", significant(outcome.start_after_kill_s)],
+        ["memory peak after all that, MiB", significant(outcome.peak_rss_after_mib)],
+        ["start after kill -9 until port open, s", significant(outcome.start_after_kill_s)],
+        ["start after kill -9 until first declare answered, s", significant(outcome.declare_after_kill_s)],
+        ["start after a stop until port open, s", significant(outcome.start_s)],
+        ["start after a stop until first declare answered, s", significant(outcome.declare_s)],
         ["none early, none lost", "; ".join(outcome.faults) or "exact"],
     ]
 
