@@ -134,3 +134,25 @@ def test_fault_in_one_link_cuts_that_link_only(places: list[str], monkeypatch: p
             await bench.greeted()
 
     trio.run(scenario)
+
+
+def test_each_read_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that is read late in a round, and delayed, must not be due before its time."""
+    bench = Bench()
+    seen: list[int] = []
+    received = Connection.receive_data
+
+    def receive(connection: Connection, data: bytes) -> None:
+        seen.append(bench.poller.broker.now)
+        received(connection, data)
+
+    monkeypatch.setattr(Connection, "receive_data", receive)
+    monkeypatch.setattr("amqpd.server.links.now_ms", lambda: 5_000_000_000_000 + len(seen))
+
+    async def scenario() -> None:
+        async with serving(bench):
+            await bench.greeted()
+            await bench.greeted()
+
+    trio.run(scenario)
+    assert seen == [5_000_000_000_000, 5_000_000_000_001]
