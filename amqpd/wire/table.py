@@ -58,6 +58,14 @@ def decode_table(data: bytes) -> Table:
         raise TableError(str(error)) from None
 
 
+def decode_field(data: bytes, at: int) -> Field:
+    """Decode the one field whose type octet lies at ``at``. Raises TableError."""
+    try:
+        return _field(data, at, len(data), 0)[0]
+    except (struct.error, IndexError) as error:
+        raise TableError(str(error)) from None
+
+
 def _table(data: bytes, at: int, end: int, depth: int) -> Table:
     if depth > NESTING_MAX:
         raise TableError("nested too deeply")

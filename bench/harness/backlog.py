@@ -6,13 +6,11 @@ Memory is sampled all the while: it must stay below a limit that is far below th
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.harness.brokers import Broker, BrokerError, RunningBroker, wait_declare
@@ -21,7 +19,7 @@ from bench.harness.client import PASSIVE, ClientError, Connection
 from bench.harness.drain import BODY_MIN, Drain
 from bench.harness.generator import Generator, GeneratorMissing
 from bench.harness.process import MemorySampler, end_on_sigterm
-from bench.harness.report import facts, markdown_table, markdown_title, number, significant, text_table
+from bench.harness.report import deliver, facts, number, significant
 
 COUNT = 2_000_000
 SIZE_BYTES = 1024
@@ -244,15 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     outcome = started[0]
     if broken:
         outcome.faults.append(broken)
-    if options.markdown:
-        print(markdown_title("Backlog", known))
-    else:
-        print("\n".join(f"{key:<8} {value}" for key, value in known.items()) + "\n")
-    table = markdown_table if options.markdown else text_table
-    print(table(["figure", "value"], rows(outcome)))
-    path: Path = options.json or options.data / f"backlog-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
-    path.write_text(json.dumps({**known, **asdict(outcome)}, indent=1) + "\n")
-    print(f"all figures in {path}", file=sys.stderr)
+    deliver("backlog", "Backlog", options, known, rows(outcome), asdict(outcome))
     if broken:
         return 2
     return 1 if outcome.faults else 0

@@ -14,7 +14,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.harness.brokers import Amqpd, BrokerError, wait_declare
@@ -22,7 +21,7 @@ from bench.harness.choice import DEFAULT_DATA, default_python, require_disk
 from bench.harness.client import PASSIVE, ClientError, Connection
 from bench.harness.delayed_load import PLAIN, QUEUE, Beside, Consumer, Publisher, delayed, percentile, prepare
 from bench.harness.process import end_on_sigterm, memory
-from bench.harness.report import facts, markdown_table, markdown_title, number, significant, text_table
+from bench.harness.report import deliver, facts, number, significant
 
 PENDING = 1_000_000
 FAR_MS = (3_600_000, 360_000_000)  # one to a hundred hours
@@ -286,15 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     outcome = started[0]
     if broken:
         outcome.faults.append(broken)
-    if options.markdown:
-        print(markdown_title("Delayed messages", known))
-    else:
-        print("\n".join(f"{key:<8} {value}" for key, value in known.items()) + "\n")
-    table = markdown_table if options.markdown else text_table
-    print(table(["figure", "value"], rows(outcome)))
-    path: Path = options.json or options.data / f"delayed-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
-    path.write_text(json.dumps({**known, **asdict(outcome)}, indent=1) + "\n")
-    print(f"all figures in {path}", file=sys.stderr)
+    deliver("delayed", "Delayed messages", options, known, rows(outcome), asdict(outcome))
     if broken:
         return 2
     return 1 if outcome.faults else 0

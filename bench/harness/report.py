@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.harness.generator import ROOT
+
+
+def deliver(
+    name: str,
+    title: str,
+    options: argparse.Namespace,
+    known: dict[str, str],
+    rows: Sequence[Sequence[str]],
+    figures: Mapping[str, object],
+) -> None:
+    """Print facts and figures as ``options.markdown`` says, and write all of them as JSON."""
+    if options.markdown:
+        print(markdown_title(title, known))
+    else:
+        print("\n".join(f"{key:<8} {value}" for key, value in known.items()) + "\n")
+    table = markdown_table if options.markdown else text_table
+    print(table(["figure", "value"], rows))
+    path: Path = options.json or options.data / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+    path.write_text(json.dumps({**known, **figures}, indent=1) + "\n")
+    print(f"all figures in {path}", file=sys.stderr)
 
 
 def number(value: float | None, digits: int = 0) -> str:

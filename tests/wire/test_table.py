@@ -20,6 +20,7 @@ from amqpd.wire.table import (
     Table,
     TableError,
     boolean,
+    decode_field,
     decode_table,
     encode_field,
     encode_table,
@@ -35,6 +36,14 @@ def test_a_table_survives_with_its_types_and_order(table: Table) -> None:
     decoded = decode_table(octets)
     assert same_table(table, decoded)
     assert encode_table(decoded) == octets
+
+
+@given(fields, st.binary(max_size=5), st.binary(max_size=5))
+def test_one_field_is_decoded_where_it_lies(field: Field, before: bytes, behind: bytes) -> None:
+    octets = encode_field(field)
+    assert same(decode_field(before + octets + behind, len(before)), field)
+    with pytest.raises(TableError):
+        decode_field(before + octets[:-1] if len(octets) > 1 else before, len(before))
 
 
 @given(st.integers(0, (1 << 32) - 1))

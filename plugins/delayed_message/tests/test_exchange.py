@@ -59,19 +59,6 @@ def waiting(linked: Linked, queue: str = "q") -> int:
     return linked.broker.vhosts["/"].queues[queue].message_count()
 
 
-def consumed(linked: Linked, client: LinkedClient, queue: str = "q") -> list[bytes]:
-    """Everything the queue holds."""
-    bodies: list[bytes] = []
-    client.received()
-    while True:
-        client.send("basic.get", queue=queue, no_ack=True)
-        linked.settle()
-        (came,) = client.received()
-        if came.name == "basic.get-empty":
-            return bodies
-        bodies.append(came.body)
-
-
 def test_a_message_comes_when_its_time_has_come() -> None:
     linked = started()
     client = linked.client()
@@ -96,7 +83,25 @@ def test_messages_come_in_order_of_their_time() -> None:
         delay(client, milliseconds, b"%d" % milliseconds)
     linked.settle()
     linked.advance(1000)
-    assert consumed(linked, client) == [b"100", b"100", b"200", b"300"]
+    assert client.taken() == [b"100", b"100", b"200", b"300"]
+
+
+def test_the_same_header_again_is_due_from_then_on() -> None:
+    linked = started()
+    client = linked.client()
+    declare(client)
+    delay(client, 100, b"first")
+    linked.settle()
+    linked.advance(60)
+    delay(client, 100, b"second")
+    delay(client, 100, b"third")
+    linked.settle()
+    linked.advance(40)
+    assert waiting(linked) == 1
+    linked.advance(59)
+    assert waiting(linked) == 1
+    linked.advance(1)
+    assert client.taken() == [b"first", b"second", b"third"]
 
 
 def test_without_a_delay_it_is_routed_at_once() -> None:
@@ -108,7 +113,7 @@ def test_without_a_delay_it_is_routed_at_once() -> None:
     delay(client, -7, b"negative")
     delay(client, 315_360_000_001, b"too long")
     delay(client, True, b"no number")
-    assert consumed(linked, client) == [b"plain", b"zero", b"negative", b"too long", b"no number"]
+    assert client.taken() == [b"plain", b"zero", b"negative", b"too long", b"no number"]
 
 
 def test_the_confirm_comes_after_the_commit() -> None:
@@ -138,7 +143,7 @@ def test_what_was_confirmed_survives_a_crash(delivery_mode: int) -> None:
     assert waiting(linked) == 0
     linked.advance(1)
     linked.settle()
-    assert consumed(linked, linked.client()) == [b"kept"]
+    assert linked.client().taken() == [b"kept"]
     if delivery_mode == 2:
         linked = again(linked)
         assert waiting(linked) == 0
@@ -168,7 +173,7 @@ def test_a_clean_restart_keeps_what_waits() -> None:
     assert exchange(linked).schedule.count == 20
     linked.advance(2000)
     linked.settle()
-    assert consumed(linked, linked.client()) == [b"%d" % number for number in range(20)]
+    assert linked.client().taken() == [b"%d" % number for number in range(20)]
 
 
 def test_a_transient_exchange_forgets_with_the_broker() -> None:
@@ -200,7 +205,7 @@ def test_more_than_the_window_waits_on_disk() -> None:
     for _ in range(20):
         linked.advance(100)
         linked.settle()
-    assert consumed(linked, client) == [b"%d" % number for number in range(1000)]
+    assert client.taken() == [b"%d" % number for number in range(1000)]
     assert (schedule.count, schedule.size, len(schedule.window), len(schedule.gone)) == (0, 0, 0, 0)
     assert linked.reader.upcoming(int(schedule.id), (0, 0), 10, 1000) == []
 
@@ -258,7 +263,7 @@ def test_without_its_publisher_it_is_dead_lettered() -> None:
         "x",
     )
     assert "x-delayed-publisher" not in came.properties["headers"]
-    assert consumed(linked, client, "dead") == [b"not"]
+    assert client.taken("dead") == [b"not"]
 
 
 def test_without_a_dead_letter_exchange_it_is_counted_and_reported() -> None:
@@ -314,9 +319,9 @@ def test_a_full_queue_gets_it_later() -> None:
     linked.settle()
     linked.advance(1000)
     assert (waiting(linked), exchange(linked).schedule.count) == (1, 1)
-    assert consumed(linked, client) == [b"first"]
+    assert client.taken() == [b"first"]
     linked.advance(5000)
-    assert consumed(linked, client) == [b"second"]
+    assert client.taken() == [b"second"]
 
 
 def test_no_more_wait_than_allowed() -> None:
@@ -366,7 +371,7 @@ def test_a_request_cancels_what_has_that_message_id() -> None:
     linked.settle()
     assert exchange(linked).schedule.count == 1
     linked.advance(1000)
-    assert consumed(linked, client) == [b"two"]
+    assert client.taken() == [b"two"]
     assert exchange(linked).keeper.counts["cancelled"] == 2
 
 
@@ -407,7 +412,7 @@ def test_a_request_leaves_alone_what_is_published_after_it() -> None:
     delay(client, 1000, b"new", message_id="one")
     linked.settle()
     linked.advance(1000)
-    assert consumed(linked, client) == [b"new"]
+    assert client.taken() == [b"new"]
 
 
 @pytest.mark.parametrize("written", [False, True])
@@ -426,7 +431,7 @@ def test_what_is_due_before_the_request_was_looked_up_does_not_come(written: boo
     linked.settle()
     assert client.names() == []
     assert exchange(linked).schedule.count == 0
-    assert consumed(linked, client) == [b"new"]
+    assert client.taken() == [b"new"]
 
 
 def test_a_confirmed_request_holds_though_the_broker_was_down_at_the_time() -> None:

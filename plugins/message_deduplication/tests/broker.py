@@ -38,20 +38,6 @@ def send(client: LinkedClient, exchange: str, key: object, body: bytes = b"m", *
     client.publish(exchange, "q", body, properties, mandatory=mandatory)
 
 
-def bodies(linked: Linked, client: LinkedClient, queue: str = "q") -> list[bytes]:
-    """All ready messages of a queue, taken out."""
-    linked.settle()
-    client.received()
-    found: list[bytes] = []
-    while True:
-        client.send("basic.get", queue=queue, no_ack=True)
-        linked.settle()
-        (came,) = client.received()
-        if came.name == "basic.get-empty":
-            return found
-        found.append(came.body)
-
-
 def listed(linked: Linked, **arguments: Any) -> Any:
     return linked.broker.registry.commands["deduplication list"].run(linked.broker, arguments)
 

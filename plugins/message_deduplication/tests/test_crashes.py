@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.linked import Linked, LinkedClient
 
-from .broker import DISK, KIND, again, bodies, send, started
+from .broker import DISK, KIND, again, send, started
 
 QUEUE = {"x-message-deduplication": True}
 
@@ -58,7 +58,7 @@ def test_no_value_is_lost_or_there_twice(exchange: str, seed: int) -> None:
             for publisher in publishers:
                 publisher.listen()
         linked, client = again(linked, crash=random.random() < 0.8)
-    there = [int(body) for body in bodies(linked, client)]
+    there = [int(body) for body in client.taken()]
     assert len(there) == len(set(there))
     assert confirmed <= set(there)
     assert len(confirmed) > 20
@@ -87,6 +87,6 @@ def test_a_queue_that_is_consumed(seed: int) -> None:
         for key in range(12):
             send(client, "", key, b"%d" % key)
         linked.settle()
-        found = [int(body) for body in bodies(linked, client)]
+        found = [int(body) for body in client.taken()]
         assert sorted(found) == list(range(12))
         assert held <= 12

@@ -12,7 +12,7 @@ from amqpd_message_deduplication import register
 from interop.conformance.codec import Typed
 from tests.support.linked import Linked, LinkedClient
 
-from .broker import DISK, KIND, again, bodies, counts, listed, send, started
+from .broker import DISK, KIND, again, counts, listed, send, started
 
 
 def declare(client: LinkedClient, arguments: dict[str, Any] | None = None, queues: str = "q") -> None:
@@ -29,8 +29,8 @@ def test_a_value_is_passed_on_once() -> None:
     for key in ("a", "b", "a", 1, "1", 1, True, "b"):
         send(client, "x", key, repr(key).encode())
     expected = [b"'a'", b"'b'", b"1", b"'1'", b"True"]
-    assert bodies(linked, client) == expected
-    assert bodies(linked, client, "r") == expected
+    assert client.taken() == expected
+    assert client.taken("r") == expected
     assert counts(linked, "exchange") == (5, 3)
 
 
@@ -40,16 +40,16 @@ def test_messages_without_the_header_all_pass() -> None:
     for _ in range(3):
         client.publish("x", "q", b"m", {"headers": {"other": 1}})
         client.publish("x", "q", b"m")
-    assert len(bodies(linked, client)) == 6
+    assert len(client.taken()) == 6
     assert counts(linked, "exchange") == (0, 0)
 
 
 def test_keys_of_bindings_are_not_looked_at() -> None:
-    linked, client = started()
+    _, client = started()
     declare(client)
     client.call("queue.bind", queue="q", exchange="x", routing_key="other")
     send(client, "x", "a")
-    assert bodies(linked, client) == [b"m"]
+    assert client.taken() == [b"m"]
 
 
 def test_a_duplicate_is_confirmed() -> None:
@@ -84,7 +84,7 @@ def test_a_duplicate_is_not_confirmed_before_what_it_repeats_is_on_disk(persiste
 
 
 def test_what_no_binding_takes_is_returned_and_not_remembered() -> None:
-    linked, client = started()
+    _, client = started()
     declare(client, queues="")
     for _ in range(2):
         send(client, "x", "a", mandatory=True)
@@ -93,11 +93,11 @@ def test_what_no_binding_takes_is_returned_and_not_remembered() -> None:
     send(client, "x", "a", mandatory=True)
     send(client, "x", "a", mandatory=True)  # a duplicate has reached its queues
     assert client.names() == []
-    assert bodies(linked, client) == [b"m"]
+    assert client.taken() == [b"m"]
 
 
 def test_the_alternate_exchange_gets_what_no_binding_takes() -> None:
-    linked, client = started()
+    _, client = started()
     client.call("queue.declare", queue="rest")
     client.call("queue.bind", queue="rest", exchange="amq.fanout")
     arguments = {**DISK, "alternate-exchange": "amq.fanout"}
@@ -106,8 +106,8 @@ def test_the_alternate_exchange_gets_what_no_binding_takes() -> None:
     declare(client, arguments)
     send(client, "x", "a")
     send(client, "x", "a")
-    assert bodies(linked, client, "rest") == [b"m"]
-    assert bodies(linked, client) == [b"m"]
+    assert client.taken("rest") == [b"m"]
+    assert client.taken() == [b"m"]
 
 
 def test_what_a_queue_refuses_is_not_remembered() -> None:
@@ -120,9 +120,9 @@ def test_what_a_queue_refuses_is_not_remembered() -> None:
         send(client, "x", key, key.encode())
     linked.commit()
     assert client.names() == ["basic.ack", "basic.nack"]
-    assert bodies(linked, client) == [b"a"]
+    assert client.taken() == [b"a"]
     send(client, "x", "b", b"b")
-    assert bodies(linked, client) == [b"b"]
+    assert client.taken() == [b"b"]
 
 
 def test_a_transaction_asks_at_its_commit() -> None:
@@ -135,7 +135,7 @@ def test_a_transaction_asks_at_its_commit() -> None:
     send(client, "x", "b", b"twice")
     send(other, "x", "a", b"plain")
     client.call("tx.commit")
-    assert bodies(linked, client) == [b"plain", b"transaction"]
+    assert client.taken() == [b"plain", b"transaction"]
     assert counts(linked, "exchange") == (2, 2)
 
 
@@ -148,7 +148,7 @@ def test_a_transaction_that_is_rolled_back_leaves_nothing() -> None:
     assert counts(linked, "exchange") == (0, 0)
     send(client, "x", "a")
     client.call("tx.commit")
-    assert bodies(linked, client) == [b"m"]
+    assert client.taken() == [b"m"]
 
 
 def test_an_exchange_that_went_before_the_commit() -> None:
@@ -158,7 +158,7 @@ def test_an_exchange_that_went_before_the_commit() -> None:
     send(client, "x", "a")
     linked.client().call("exchange.delete", exchange="x")
     client.call("tx.commit")
-    assert bodies(linked, client) == [b"m"]
+    assert client.taken() == [b"m"]
     linked.settle()
     assert linked.store.disk.notes == {}  # type: ignore[attr-defined]
 
@@ -180,7 +180,7 @@ def test_times_to_live() -> None:
     send(client, "x", "b", b"5")
     linked.advance(1)
     send(client, "x", "b", b"6")
-    assert bodies(linked, client) == [b"1", b"1", b"1", b"2", b"4", b"6"]
+    assert client.taken() == [b"1", b"1", b"1", b"2", b"4", b"6"]
 
 
 def test_the_size_is_kept() -> None:
@@ -188,7 +188,7 @@ def test_the_size_is_kept() -> None:
     declare(client, {"x-cache-size": 3})
     for key in (1, 2, 3, 4, 1, 4):
         send(client, "x", key, b"%d" % key)
-    assert bodies(linked, client) == [b"1", b"2", b"3", b"4", b"1"]
+    assert client.taken() == [b"1", b"2", b"3", b"4", b"1"]
     assert counts(linked, "exchange") == (3, 1)
 
 
@@ -207,7 +207,7 @@ def test_what_is_on_disk_is_known_after_a_restart(crash: bool) -> None:
     for key in ("a", "b", "c"):
         send(client, "x", key, b"after")
     expected = [b"before", b"before", b"after"] if crash else [b"before"] * 3
-    assert bodies(linked, client) == expected
+    assert client.taken() == expected
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_what_is_in_memory_only_is_forgotten(arguments: dict[str, Any], durable:
         linked.settle()
         assert linked.store.disk.notes == {}  # type: ignore[attr-defined]
         linked, client = again(linked)
-    assert bodies(linked, client) == [b"m", b"m"]
+    assert client.taken() == [b"m", b"m"]
 
 
 def test_times_go_on_while_the_broker_is_down() -> None:
@@ -236,7 +236,7 @@ def test_times_go_on_while_the_broker_is_down() -> None:
     send(client, "x", "a", b"2")
     linked, client = again(linked, later=1)
     send(client, "x", "a", b"3")
-    assert bodies(linked, client) == [b"1", b"3"]
+    assert client.taken() == [b"1", b"3"]
 
 
 def test_the_store_forgets_what_expired_and_what_was_pushed_out() -> None:
@@ -258,13 +258,13 @@ def test_the_store_forgets_what_expired_and_what_was_pushed_out() -> None:
 
 
 def test_an_exchange_that_is_made_again_remembers_nothing() -> None:
-    linked, client = started()
+    _, client = started()
     declare(client)
     send(client, "x", "a")
     client.call("exchange.delete", exchange="x")
     declare(client)
     send(client, "x", "a")
-    assert bodies(linked, client) == [b"m", b"m"]
+    assert client.taken() == [b"m", b"m"]
 
 
 # With other exchanges
@@ -280,7 +280,7 @@ def test_a_bound_exchange_routes_what_passes() -> None:
     send(client, "x", "a", mandatory=True)
     client.publish("x", "nowhere", b"m", {"headers": {"x-deduplication-header": "b"}}, mandatory=True)
     assert client.names() == ["basic.return"]
-    assert bodies(linked, client) == [b"m"]
+    assert client.taken() == [b"m"]
     assert counts(linked, "exchange") == (1, 1)
 
 
@@ -298,13 +298,13 @@ def test_a_message_that_comes_two_ways_enters_once() -> None:
     send(client, "amq.fanout", "a", b"2")
     send(client, "y", "b", b"3")
     send(client, "amq.fanout", "b", b"4")  # new to x only
-    assert bodies(linked, client) == [b"1", b"3", b"4"]
-    assert bodies(linked, client, "direct") == [b"1", b"2", b"3", b"4"]
+    assert client.taken() == [b"1", b"3", b"4"]
+    assert client.taken("direct") == [b"1", b"2", b"3", b"4"]
     assert [row["duplicates"] for row in listed(linked)] == [1, 2]
 
 
 def test_circles_end() -> None:
-    linked, client = started()
+    _, client = started()
     declare(client)
     client.call("exchange.declare", exchange="y", type=KIND, durable=True, arguments=DISK)
     client.call("queue.declare", queue="r", durable=True)
@@ -314,8 +314,8 @@ def test_circles_end() -> None:
     for exchange in ("x", "y", "x"):
         send(client, exchange, "a")
         client.publish(exchange, "", b"without")
-    assert bodies(linked, client) == [b"m", b"without", b"without", b"without"]
-    assert bodies(linked, client, "r") == [b"m", b"without", b"without", b"without"]
+    assert client.taken() == [b"m", b"without", b"without", b"without"]
+    assert client.taken("r") == [b"m", b"without", b"without", b"without"]
 
 
 def test_dead_letters_go_through_it() -> None:
@@ -325,7 +325,7 @@ def test_dead_letters_go_through_it() -> None:
     for _ in range(2):
         client.publish("", "x", b"dead", {"headers": {"x-deduplication-header": "a"}})
     linked.advance(10)
-    assert bodies(linked, client) == [b"dead"]
+    assert client.taken() == [b"dead"]
 
 
 def test_a_delayed_exchange_may_deduplicate() -> None:
@@ -346,7 +346,7 @@ def test_a_delayed_exchange_may_deduplicate() -> None:
     linked.settle()
     linked.advance(5000)
     linked.settle()
-    assert bodies(linked, linked.client()) == [b"m"]
+    assert linked.client().taken() == [b"m"]
 
 
 # Arguments
@@ -378,11 +378,11 @@ def test_arguments_that_will_not_do(arguments: dict[str, Any], text: str) -> Non
 
 
 def test_arguments_may_be_text() -> None:
-    linked, client = started()
+    _, client = started()
     declare(client, {"x-cache-size": "1", "x-cache-ttl": "1000", "x-cache-persistence": "memory"})
     for key in ("a", "b", "a", "a"):
         send(client, "x", key)
-    assert len(bodies(linked, client)) == 3
+    assert len(client.taken()) == 3
 
 
 def test_the_list_is_of_one_vhost_or_of_all() -> None:

@@ -9,7 +9,7 @@ import pytest
 from amqpd.store.memory import MemoryStore
 from tests.support.linked import LinkedClient
 
-from .broker import again, bodies, counts, listed, send, started
+from .broker import again, counts, listed, send, started
 
 ARGUMENT = {"x-message-deduplication": True}
 
@@ -37,7 +37,7 @@ def test_every_duplicate_is_dropped(kind: str) -> None:
     client.publish("", "q", b"without")
     client.publish("", "q", b"without")
     assert counts(linked, "queue") == (7, 5)
-    assert bodies(linked, client) == [b"0", b"0", b"1", b"2", b"3", b"4", b"5", b"without", b"without"]
+    assert client.taken() == [b"0", b"0", b"1", b"2", b"3", b"4", b"5", b"without", b"without"]
     assert counts(linked, "queue") == (0, 5)
 
 
@@ -47,7 +47,7 @@ def test_the_argument_must_be_true(value: Any) -> None:
     client.call("queue.declare", queue="q", arguments={"x-message-deduplication": value})
     send(client, "", "a")
     send(client, "", "a")
-    assert len(bodies(linked, client)) == 2
+    assert len(client.taken()) == 2
     assert listed(linked) == []
 
 
@@ -79,7 +79,7 @@ def test_a_message_in_flight_is_in_the_queue() -> None:
     client.send("basic.ack", delivery_tag=tag)
     assert counts(linked, "queue") == (0, 2)
     send(client, "", "a", b"next")
-    assert bodies(linked, client) == [b"next"]
+    assert client.taken() == [b"next"]
 
 
 @pytest.mark.parametrize("no_ack", [False, True])
@@ -92,7 +92,7 @@ def test_a_consumer_that_takes_it_makes_way(no_ack: bool) -> None:
         send(client, "", "a")
     assert len(other.received()) == (2 if no_ack else 1)
     other.hang_up()
-    assert len(bodies(linked, client)) == (0 if no_ack else 1)
+    assert len(client.taken()) == (0 if no_ack else 1)
     assert counts(linked, "queue") == (0, 0 if no_ack else 1)
 
 
@@ -116,15 +116,15 @@ def test_an_expired_one_is_gone() -> None:
     linked.advance(990)
     send(client, "", "a", b"3")
     send(client, "", "b", b"3")
-    assert bodies(linked, client) == [b"2", b"3"]
+    assert client.taken() == [b"2", b"3"]
 
 
 def test_one_that_was_pushed_out_is_gone() -> None:
-    linked, client = started()
+    _, client = started()
     declare(client, **{"x-max-length": 2})
     for key in ("a", "b", "c", "a", "c"):
         send(client, "", key, key.encode())
-    assert bodies(linked, client) == [b"c", b"a"]
+    assert client.taken() == [b"c", b"a"]
 
 
 @pytest.mark.parametrize("overflow", ["reject-publish", "reject-publish-dlx"])
@@ -137,9 +137,9 @@ def test_one_that_was_refused_never_was_there(overflow: str) -> None:
     linked.commit()
     # A duplicate needs no room.
     assert client.names() == ["basic.ack", "basic.nack", "basic.ack"]
-    assert bodies(linked, client) == [b"a"]
+    assert client.taken() == [b"a"]
     send(client, "", "b", b"b")
-    assert bodies(linked, client) == [b"b"]
+    assert client.taken() == [b"b"]
 
 
 def test_a_purge_leaves_what_is_in_flight() -> None:
@@ -189,12 +189,12 @@ def test_a_policy_changes_nothing() -> None:
     send(client, "", "a", b"1")
     linked.broker.vhosts["/"].queues["q"].reconfigure(linked.broker.registry.queue_features)
     send(client, "", "a", b"2")
-    assert bodies(linked, client) == [b"1"]
+    assert client.taken() == [b"1"]
     assert counts(linked, "queue") == (0, 1)
 
 
 def test_a_transaction_asks_at_its_commit() -> None:
-    linked, client = started()
+    _, client = started()
     declare(client)
     client.call("tx.select")
     send(client, "", "a", b"1")
@@ -202,7 +202,7 @@ def test_a_transaction_asks_at_its_commit() -> None:
     send(client, "", "a", b"2")
     send(client, "", "a", b"3")
     client.call("tx.commit")
-    assert bodies(linked, client) == [b"2"]
+    assert client.taken() == [b"2"]
 
 
 def test_a_deleted_queue_leaves_nothing() -> None:
@@ -213,7 +213,7 @@ def test_a_deleted_queue_leaves_nothing() -> None:
     assert listed(linked) == []
     declare(client)
     send(client, "", "a", b"new")
-    assert bodies(linked, client) == [b"new"]
+    assert client.taken() == [b"new"]
 
 
 def test_a_dead_letter_that_is_a_duplicate_is_settled() -> None:
@@ -226,7 +226,7 @@ def test_a_dead_letter_that_is_a_duplicate_is_settled() -> None:
     linked.advance(10)
     linked.settle()
     assert [row.messages for row in linked.reader.summary().queues] == [1, 0]
-    assert bodies(linked, client) == [b"first"]
+    assert client.taken() == [b"first"]
 
 
 # Restarts
@@ -248,7 +248,7 @@ def test_the_keys_are_those_of_the_messages_that_are_there(crash: bool, argument
         send(client, "", key, key.encode() + b" again")
     linked.settle()
     late = b"late again" if crash else b"late"
-    assert sorted(bodies(linked, client)) == sorted([b"there", b"in flight", b"without", b"gone again", late])
+    assert sorted(client.taken()) == sorted([b"there", b"in flight", b"without", b"gone again", late])
 
 
 def test_transient_messages_are_gone_after_a_restart() -> None:
@@ -257,7 +257,7 @@ def test_transient_messages_are_gone_after_a_restart() -> None:
     client.publish("", "q", b"m", {"headers": {"x-deduplication-header": "a"}})
     linked, client = again(linked)
     send(client, "", "a", b"new")
-    assert bodies(linked, client) == [b"new"]
+    assert client.taken() == [b"new"]
 
 
 def test_a_run_without_the_plugin_does_no_harm() -> None:
@@ -271,7 +271,7 @@ def test_a_run_without_the_plugin_does_no_harm() -> None:
     linked, client = again(linked)
     for key in ("a", "b", "c"):
         send(client, "", key, key.encode() + b" again")
-    assert bodies(linked, client) == [b"b", b"c", b"a again"]
+    assert client.taken() == [b"b", b"c", b"a again"]
 
 
 def test_duplicates_that_came_without_the_plugin_leave_one_by_one() -> None:
@@ -286,7 +286,7 @@ def test_duplicates_that_came_without_the_plugin_leave_one_by_one() -> None:
     send(client, "", "a", b"3")
     client.send("basic.ack", delivery_tag=got(client))
     send(client, "", "a", b"4")
-    assert bodies(linked, client) == [b"4"]
+    assert client.taken() == [b"4"]
 
 
 def test_many_messages_are_read_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +299,7 @@ def test_many_messages_are_read_in_pages(monkeypatch: pytest.MonkeyPatch) -> Non
     for key in range(11):
         send(client, "", key)
     assert counts(linked, "queue") == (11, 10)
-    assert len(bodies(linked, client)) == 11
+    assert len(client.taken()) == 11
 
 
 def test_a_random_life() -> None:
@@ -334,4 +334,4 @@ def test_a_random_life() -> None:
             ready.clear()
         assert counts(linked, "queue")[0] == len(ready) + len(flight)
     assert counts(linked, "queue")[1] > 100
-    assert sorted(bodies(linked, client)) == sorted(b"%d" % key for key in ready)
+    assert sorted(client.taken()) == sorted(b"%d" % key for key in ready)

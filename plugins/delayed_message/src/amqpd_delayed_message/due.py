@@ -20,7 +20,7 @@ from typing import Final
 from amqpd.spec.arguments import INTEGER_TYPES, MILLISECONDS_MAX
 from amqpd.spec.errors import PreconditionFailed
 from amqpd.wire.content import ContentHeader, Span, spans, with_encoded_headers, with_headers
-from amqpd.wire.table import Field, decode_table, encode_field
+from amqpd.wire.table import Field, decode_field, encode_field
 
 DELAY: Final = b"x-delay"
 DELIVER_AT: Final = b"x-deliver-at"
@@ -130,8 +130,7 @@ def field(headers: bytes, name: bytes) -> Field | None:
 
 
 def _decoded(headers: bytes, span: Span) -> Field:
-    (found,) = decode_table(headers[span.start : span.end]).values()
-    return found
+    return decode_field(headers, int(span.value))
 
 
 def released(header: ContentHeader) -> ContentHeader:

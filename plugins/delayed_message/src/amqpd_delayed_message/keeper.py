@@ -59,6 +59,8 @@ class DelayedMessages(Keeper):
         self.reported_at = 0
         self.last_header: ContentHeader | None = None
         self.last_waits = False
+        self.timed_header: ContentHeader | None = None
+        self.timed_at = self.timed_due = 0
         # Requests whose messages are looked for, by position: the name, and which have found any.
         self.names: dict[int, str] = {}
         self.hit: set[int] = set()
@@ -73,17 +75,24 @@ class DelayedMessages(Keeper):
         """Whether a message with this header is for the schedule. Publishers often send the same header again."""
         if header is not self.last_header:
             self.last_waits = header.headers is not None and (
-                is_request(header) or recurrence.recurs(header) or due.due_time(header, self.now) > 0
+                is_request(header) or recurrence.recurs(header) or self._due_time(header, self.now) > 0
             )
             # An absolute time may pass; a delay does not.
             self.last_header = header
         return self.last_waits
 
+    def _due_time(self, header: ContentHeader, now: int) -> int:
+        """The route asks for it, and then the schedule."""
+        if header is not self.timed_header or now != self.timed_at:
+            self.timed_due = due.due_time(header, now)
+            self.timed_header, self.timed_at = header, now
+        return self.timed_due
+
     def deadline(self, message: Message) -> int:
         header, now = message.header, self.now
         if is_request(header):
             return now
-        first = due.due_time(header, now)
+        first = self._due_time(header, now)
         if recurrence.recurs(header):
             return first or recurrence.next_time(header, now, now, 0) or now
         return first or now
