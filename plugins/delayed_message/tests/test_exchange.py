@@ -90,18 +90,18 @@ def test_the_same_header_again_is_due_from_then_on() -> None:
     linked = started()
     client = linked.client()
     declare(client)
-    delay(client, 100, b"first")
+    delay(client, 100, b"one")
     linked.settle()
     linked.advance(60)
-    delay(client, 100, b"second")
-    delay(client, 100, b"third")
+    delay(client, 100, b"two")
+    delay(client, 100, b"six")
     linked.settle()
     linked.advance(40)
     assert waiting(linked) == 1
     linked.advance(59)
     assert waiting(linked) == 1
     linked.advance(1)
-    assert client.taken() == [b"first", b"second", b"third"]
+    assert client.taken() == [b"one", b"two", b"six"]
 
 
 def test_without_a_delay_it_is_routed_at_once() -> None:
