@@ -29,8 +29,9 @@ SCRIPTS := $(shell grep -rlIE --exclude='*.py' --exclude-dir=__pycache__ -m1 '^\
 CHECKED := setup.py $(wildcard amqpd tests interop bench plugins) $(SCRIPTS)
 
 TESTS ?=
-# Without another broker to compare with, tests that compare are left out.
-INTEROP_MARKS := not root$(if $(RABBITMQ_URL),, and not rabbitmq)
+# What `make interop` runs: families or groups of them (`interop/run --list`), and how (`interop/run --help`).
+NAMES ?=
+OPTIONS ?=
 
 DEV := .venv-dev/bin
 COMPILED := $(CURDIR)/.venv-compiled/bin
@@ -69,9 +70,8 @@ format: .venv-dev/.plugins ## let ruff rewrite what it can
 	$(DEV)/ruff check --fix $(CHECKED)
 	$(DEV)/ruff format $(CHECKED)
 
-interop: .venv-compiled/.plugins ## real clients against the compiled broker (and RABBITMQ_URL, if given)
-	$(PYTEST_COMPILED) -m '$(INTEROP_MARKS)' $(addprefix $(CURDIR)/,$(or $(TESTS),interop))
-	$(PYTEST_COMPILED) -m interop $(CURDIR)/tests
+interop: ## client libraries against the compiled broker (NAMES=ci chooses, OPTIONS="--against URL" compares)
+	interop/run $(OPTIONS) $(NAMES)
 
 fuzz: .venv-dev/.plugins ## feed broken sessions to the core for a minute (FUZZ="--seconds 600 --seed 1")
 	$(DEV)/python -m tests.fuzz $(FUZZ)

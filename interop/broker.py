@@ -18,16 +18,19 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
+
+import trustme
 
 from interop.transcript import Json
 
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.05
+CANNOT = 3  # exit status of a command that acts on a broker, for what this broker cannot be made to do
 LOG_CHARACTERS = 4000  # of amqpd's log, shown when something is wrong with it
 
 
@@ -52,13 +55,23 @@ def _cannot_alarm(_on: bool) -> NoReturn:
 
 
 @dataclass(frozen=True)
+class Tls:
+    """Where a broker takes connections over TLS: its port, and a PEM file with the authority its clients trust."""
+
+    port: int
+    authority: Path
+
+
+@dataclass(frozen=True)
 class Broker:
     """A running broker and what can be done to it.
 
     ``interrupt(name)`` breaks the connections whose client-provided name is ``name``, from the broker's side;
     the broker takes new connections again when it returns. ``restart()`` stops the broker, starts it on the
     same data and returns when it listens; ``crash()`` likewise, but it kills the process (SIGKILL). ``alarm(on)``
-    raises or clears the memory alarm.
+    raises or clears the memory alarm. ``tls`` is None when the broker has no such port, or it is not known. ``command``
+    starts another broker of the same kind; it wants ``--listen`` and ``--data-dir``, and is empty when there is no way.
+    ``data_dir`` is that of an amqpd of our own, by which its command line finds it.
     """
 
     url: str
@@ -66,6 +79,9 @@ class Broker:
     restart: Callable[[], None] = _cannot_restart
     crash: Callable[[], None] = _cannot_crash
     alarm: Callable[[bool], None] = _cannot_alarm
+    tls: Tls | None = None
+    command: tuple[str, ...] = ()
+    data_dir: Path | None = None
 
     @property
     def vhost(self) -> str:
@@ -88,11 +104,14 @@ def _json(text: str | bytes) -> Json:
 
 
 class AmqpdProcess:
-    """``python -m amqpd run`` on a free loopback port, with its data and configuration in ``directory``."""
+    """``python -m amqpd run`` on two free loopback ports, one of them for TLS, with its files in ``directory``."""
+
+    COMMAND = (sys.executable, "-m", "amqpd", "run")
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.port = _free_port()
+        self.port, tls_port = _free_ports(2)
+        self._tls = Tls(tls_port, directory / "authority.pem")
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         self._config = directory / "interop.toml"
         self._process: subprocess.Popen[bytes] | None = None
@@ -100,6 +119,7 @@ class AmqpdProcess:
     def start(self) -> None:
         """Start the broker; returns when the port is open, raises AssertionError if it never is."""
         if not self._config.exists():
+            self._write_certificate()
             self._write_config(alarm=False)
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(self._command(), stdout=log, stderr=subprocess.STDOUT)
@@ -133,9 +153,15 @@ class AmqpdProcess:
     def crash(self) -> None:
         """Kill the process and start it again."""
         assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+        self.kill()
         self.start()
+
+    def kill(self) -> None:
+        """End the process, if running, without asking what it thinks of it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
     def alarm(self, on: bool) -> None:
         """Put the memory limit below what the process uses, or back; the broker sees it a moment later."""
@@ -144,7 +170,16 @@ class AmqpdProcess:
         self._process.send_signal(signal.SIGHUP)
 
     def broker(self) -> Broker:
-        return Broker(self.url, lambda _name: self.restart(), self.restart, self.crash, self.alarm)
+        return Broker(
+            self.url,
+            lambda _name: self.restart(),
+            self.restart,
+            self.crash,
+            self.alarm,
+            self._tls,
+            self.COMMAND,
+            self.directory / "data",
+        )
 
     def log(self) -> str:
         return (self.directory / "log").read_text(errors="replace")[-LOG_CHARACTERS:]
@@ -152,22 +187,31 @@ class AmqpdProcess:
     def _command(self) -> list[str]:
         listen = f"127.0.0.1:{self.port}"
         data = str(self.directory / "data")
-        return [
-            sys.executable,
-            "-m",
-            "amqpd",
-            "run",
-            "-c",
-            str(self._config),
-            "--data-dir",
-            data,
-            "--listen",
-            listen,
-        ]
+        return [*self.COMMAND, "-c", str(self._config), "--data-dir", data, "--listen", listen]
 
     def _write_config(self, *, alarm: bool) -> None:
         watermark = '"1B"' if alarm else "0.6"
-        self._config.write_text(f"[limits]\nmemory_high_watermark = {watermark}\nalarm_interval = 0.1\n")
+        certificate = str(self.directory / "server.pem")
+        self._config.write_text(
+            f"""\
+[listeners]
+tls = ["127.0.0.1:{self._tls.port}"]
+
+[tls]
+certificate = {json.dumps(certificate)}
+key = {json.dumps(certificate)}
+
+[limits]
+memory_high_watermark = {watermark}
+alarm_interval = 0.1
+"""
+        )
+
+    def _write_certificate(self) -> None:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self._tls.authority)
+        certificate = authority.issue_cert("localhost", "127.0.0.1")
+        certificate.private_key_and_cert_chain_pem.write_to_path(self.directory / "server.pem")
 
     def _assert_alive(self) -> None:
         assert self._process is not None
@@ -175,11 +219,12 @@ class AmqpdProcess:
         assert status is None, f"amqpd exited with {status}; its log:\n{self.log()}"
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 @contextmanager
@@ -191,6 +236,27 @@ def running_amqpd(directory: Path) -> Iterator[Broker]:
         yield process.broker()
     finally:
         process.stop()
+
+
+# ---- a broker that somebody else holds the handles of
+
+
+def controlled(url: str, command: str) -> Broker:
+    """A broker on which a command acts: ``command restart`` (``interop/suite/control.py`` says what it answers)."""
+
+    def act(*words: str) -> None:
+        done = subprocess.run([command, *words], capture_output=True, text=True)
+        if done.returncode == CANNOT:
+            raise CannotDo(done.stdout.strip())
+        assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}{done.stderr}"
+
+    return Broker(
+        url,
+        lambda name: act("interrupt", name),
+        lambda: act("restart"),
+        lambda: act("crash"),
+        lambda on: act("alarm", "on" if on else "off"),
+    )
 
 
 # ---- a RabbitMQ (or any broker) that is already running

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from interop.broker import Broker, running_amqpd, running_elsewhere
+from interop.broker import Broker, controlled, running_amqpd, running_elsewhere
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -16,8 +16,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """An amqpd of our own, or the running broker at AMQPD_URL."""
-    url = os.environ.get("AMQPD_URL")
+    """An amqpd of our own, or the running broker at AMQPD_URL, on which the command INTEROP_CONTROL acts, if given."""
+    url, command = os.environ.get("AMQPD_URL"), os.environ.get("INTEROP_CONTROL")
+    if url and command:
+        yield controlled(url, command)
+        return
     directory: Path = tmp_path_factory.mktemp("amqpd")
     with running_elsewhere(url) if url else running_amqpd(directory) as running:
         yield running

@@ -1,15 +1,15 @@
-"""Where amqpd means to answer otherwise than the RabbitMQ that it is compared with, and why.
+"""Where the facts of ``interop/facts.py`` show when amqpd is compared with a RabbitMQ.
 
-One list for all programs: program name -> places in its transcript. A place that is not listed must be equal.
+``INTENDED`` has places in the transcripts of programs, ``FRAMES`` those in recorded frames. What is not listed must be
+equal; a place where the brokers answer alike again is to go from the list. Rows of the conformance set that mean to
+differ say so themselves, by ``differs(fact)``.
 """
 
-from interop.transcript import MISSING, Difference, Json
+from dataclasses import dataclass
 
-_HEAD_ONLY = (
-    "amqpd expires a message when its time comes; RabbitMQ only at the head of the queue, which users complain of"
-)
-_CC_KEPT = "RabbitMQ up to 3.12 removed the CC header when there was an x-dead-letter-routing-key"
-_NEWEST_FIRST = "RabbitMQ 3.10 turns the order of the older deaths round each time; they are meant to be newest first"
+from interop import facts
+from interop.facts import Fact
+from interop.transcript import MISSING, Difference, Json
 
 
 def _cannot_delete_if(what: str) -> Json:
@@ -23,92 +23,150 @@ INTENDED: dict[str, list[Difference]] = {
         Difference(
             "announced/version",
             ("3.10.8",),
-            "amqpd announces 3.13.7, because kombu chooses its qos mode by product and version",
+            facts.VERSION,
         ),
     ],
     "headers_exchange": [
         Difference(
             "1.0 matches",
             (["1", "1.0"],),
-            "up to 3.12 numbers of different types were equal if their values were",
+            facts.HEADER_NUMBERS,
         ),
     ],
     "direct_reply_to": [
         Difference(
             "calls/mandatory answer came back",
             (["NO_ROUTE"],),
-            "RabbitMQ before 4.2 returns a mandatory answer although it delivers it",
+            facts.REPLY_RETURNED,
         ),
     ],
     "channel_flow": [
         Difference(
             "flow(false)",
             (["connection", 540, "NOT_IMPLEMENTED - active=false"],),
-            "amqpd pauses the deliveries of a channel; RabbitMQ has refused to since 3.3, and users miss it",
+            facts.FLOW,
         ),
         *(
-            Difference(path, (MISSING,), "follows from the refused flow(false)")
+            Difference(path, (MISSING,), facts.FLOW)
             for path in ("while paused", "get is not paused", "flow(true) again", "afterwards")
         ),
     ],
     "exact_expiry": [
-        Difference("in the middle/ready", (8,), _HEAD_ONLY),
-        Difference("in the middle/dead", ([],), _HEAD_ONLY),
-        Difference("behind a higher priority/ready", (3,), _HEAD_ONLY),
-        Difference("behind a higher priority/dead", ([],), _HEAD_ONLY),
+        Difference("in the middle/ready", (8,), facts.EXACT_EXPIRY),
+        Difference("in the middle/dead", ([],), facts.EXACT_EXPIRY),
+        Difference("behind a higher priority/ready", (3,), facts.EXACT_EXPIRY),
+        Difference("behind a higher priority/dead", ([],), facts.EXACT_EXPIRY),
     ],
     "dead_letter_headers": [
-        Difference("types/headers/CC", (MISSING,), _CC_KEPT),
+        Difference("types/headers/CC", (MISSING,), facts.CC_KEPT),
         *(
-            Difference(f"{place}/x-last-death-{what}", (MISSING,), "RabbitMQ has the x-last-death headers since 3.13")
+            Difference(f"{place}/x-last-death-{what}", (MISSING,), facts.LAST_DEATH)
             for place in ("types/headers", "expiration/last", "first and last/last")
             for what in ("queue", "reason", "exchange")
         ),
     ],
     "dead_letter_routing": [
-        Difference("keys/new with CC/2/CC", (MISSING,), _CC_KEPT),
+        Difference("keys/new with CC/2/CC", (MISSING,), facts.CC_KEPT),
         Difference(
             "keys/nobody else/2",
             (["x"],),
-            "amqpd uses the keys of BCC once and keeps them nowhere; RabbitMQ sends dead letters to them, too",
+            facts.BCC_ONCE,
         ),
     ],
     "dead_letter_republish": [
         Difference(
             "with a death that never was",
             ([],),
-            "RabbitMQ up to 3.13 drops a message as if it had come in a circle, because a client said so",
+            facts.NO_CIRCLE,
         ),
     ],
     "single_active_consumer": [
         Difference(
             "cancel_with_more_to_come/1",
             ([],),
-            "a classic queue of RabbitMQ delivers nothing after the cancel until something else happens to the queue",
+            facts.SINGLE_GOES_ON,
         ),
     ],
     "delay_by_ttl": [
-        Difference(f"one queue/{place}", (body,), _HEAD_ONLY)
+        Difference(f"one queue/{place}", (body,), facts.EXACT_EXPIRY)
         for place, body in enumerate(("third of all", "first of all", "second of all"))
     ],
     "retry_backoff": [
-        Difference(f"failed/{place}", (f"interop.backoff_wait_{delay} expired 1",), _NEWEST_FIRST)
+        Difference(f"failed/{place}", (f"interop.backoff_wait_{delay} expired 1",), facts.DEATHS_ORDER)
         for place, delay in ((4, 50), (5, 100))
     ],
     "quorum_queue": [
-        *(Difference(f"push/acquired/{place}", (None,), "x-acquired-count came with 4.3") for place in (1, 2, 3)),
+        *(Difference(f"push/acquired/{place}", (None,), facts.ACQUIRED) for place in (1, 2, 3)),
         *(
             Difference(
                 f"rules/delete if {what}",
                 (_cannot_delete_if(what),),
-                "amqpd knows whether its queue is in use or empty",
+                facts.QUORUM_DELETE,
             )
             for what in ("unused", "empty")
         ),
         Difference(
             "rules/global qos",
             (["connection", 540, "NOT_IMPLEMENTED - queue 'interop.quorum' in vhost '/' does not support global qos"],),
-            "amqpd counts what a channel holds from whatever queue, so a limit for the channel holds for all",
+            facts.QUORUM_QOS,
         ),
     ],
 }
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A fact that shows in frames of rows which pass on both brokers.
+
+    ``place`` is a pattern of places, as ``interop/side_by_side/comparing.py`` has them:
+    ``connection.start/server_properties/version/1``; ``*`` is for rows in which everything after it may differ, too.
+    ``scenarios`` are patterns of rows, in at least one of which it must show. Patterns are those of ``fnmatch``, but
+    that ``[`` is meant literally.
+    """
+
+    fact: Fact
+    place: str
+    scenarios: tuple[str, ...] = ("*",)
+
+
+_HASHED = (
+    "a_header_of_any_type_is_hashed",
+    "a_header_or_property_is_hashed",
+    "a_key_has_one_queue",
+    "a_queue_bound_twice_counts_twice",
+    "a_queue_that_comes_takes_its_share_and_no_other_key_moves",
+    "a_second_binding_of_a_queue_is_ignored",
+    "an_exchange_takes_its_share_like_a_queue",
+    "cc_adds_no_destination",
+    "cc_belongs_to_what_the_modulus_is_taken_of",
+    "cc_does_not_change_where_a_key_belongs",
+    "each_message_has_one_destination",
+    "messages_without_what_is_hashed_go_to_one_queue",
+    "weights_are_the_shares",
+)
+
+FRAMES = (
+    Shown(facts.VERSION, "connection.start/server_properties/version/1"),
+    Shown(facts.LAST_DEATH, "header/properties/headers/*x-last-death-*"),
+    Shown(facts.ACQUIRED, "header/properties/headers/x-acquired-count"),
+    Shown(facts.CC_KEPT, "header/properties/headers/CC", ("test_dead_letters.test_octets_of_the_first_death",)),
+    Shown(
+        facts.FIRST_DEATH_AGAIN,
+        "header/properties/headers/x-first-death-*",
+        ("test_dead_letters.test_x_death_that_is_no_array_is_replaced[*",),
+    ),
+    Shown(facts.TRACE_ROUTED, "header/properties/headers/routed_queues/1", ("test_firehose.test_cc_and_bcc",)),
+    Shown(
+        facts.EVENT_UNBOUND,
+        "header/properties/headers/user_who_performed_action/1",
+        ("test_events.test_a_queue_takes_its_bindings_along",),
+    ),
+    Shown(
+        facts.EVENT_OWN_WORKS,
+        "*",
+        ("test_events.test_a_vhost", "test_events.test_an_exchange", "test_events.test_bindings"),
+    ),
+    Shown(facts.EVENT_CLEARED, "*", ("test_events.test_a_global_parameter",)),
+    Shown(facts.HASH_PLACES, "*", tuple(f"test_hash_exchanges.test_{name}*" for name in _HASHED)),
+    Shown(facts.HISTORY_ORDER, "*", ("test_recent_history.test_a_bound_exchange_routes_the_history",)),
+)

@@ -7,12 +7,14 @@ that behave alike give equal transcripts.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from interop.facts import Fact
+
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One place where a RabbitMQ may answer otherwise than amqpd, and why that is intended.
+    """One place where a RabbitMQ may answer otherwise than amqpd, and the fact that says why that is intended.
 
     ``path`` is the place in the transcript, keys and list indexes joined by ``/``.
     ``answers`` are the values RabbitMQ may give there; ``MISSING`` when the place does not exist.
@@ -20,7 +22,7 @@ class Difference:
 
     path: str
     answers: tuple[Json, ...]
-    reason: str
+    fact: Fact
 
 
 MISSING = "(missing)"

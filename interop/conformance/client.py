@@ -29,6 +29,7 @@ from .codec import (
     longstr,
     shortstr,
 )
+from .recording import Connection, begin
 
 PATIENCE = 3.0  # how long an answer may take before it counts as missing
 PATIENCE_CLOSE = 5.0  # how long a connection may stay open when it must end; RabbitMQ takes up to 3
@@ -125,17 +126,54 @@ class Client:
         self.target = target
         self.witness = witness
         self.frame_max = 131072
-        self.sock = socket.create_connection((target.host, target.port), PATIENCE)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = self._dial()
         self._received = bytearray()
         self._waiting: dict[int, deque[Frame]] = defaultdict(deque)
         self._last_channel = 0
+        self.recording: Connection | None = begin(self._read_the_rest)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.hang_up()
+
+    def _dial(self) -> socket.socket:
+        sock = socket.create_connection((self.target.host, self.target.port), PATIENCE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def reconnect(self) -> None:
+        """Connect once more, after the server has hung up."""
         self.sock.close()
+        self.sock = self._dial()
+        self._received.clear()
+        self._waiting.clear()
+        self._last_channel = 0
+        self.connect()
+
+    def hang_up(self) -> None:
+        """Close the socket without a word."""
+        self._read_the_rest()
+        self.sock.close()
+
+    def _read_the_rest(self) -> None:
+        """End the recording with what the server has said and nobody asked for.
+
+        That the server hung up is left out: without anybody waiting for it, it is chance whether it is seen.
+        """
+        recording, self.recording = self.recording, None
+        if recording is None or self.sock.fileno() < 0:
+            return
+        for number in sorted(self._waiting):
+            for came in self._waiting[number]:
+                recording.received(came.kind, came.channel, came.payload)
+        try:
+            while True:
+                came = self._next_from_wire(recording.settles_in())
+                recording.received(came.kind, came.channel, came.payload)
+        except (Silence, Hangup):
+            return
 
     # The handshake, step by step.
 
@@ -217,14 +255,22 @@ class Client:
     # Sending.
 
     def send_bytes(self, data: bytes) -> None:
+        if self.recording is not None:
+            self.recording.sent_octets(data)
+        self._transmit(data)
+
+    def _transmit(self, data: bytes) -> None:
         self.sock.settimeout(PATIENCE)
         try:
             self.sock.sendall(data)
         except (ConnectionResetError, BrokenPipeError) as error:
+            self._record_end()
             raise Hangup(f"the server hung up: {error}") from error
 
     def send_frame(self, kind: int, channel: int, payload: bytes, end: int = FRAME_END) -> None:
-        self.send_bytes(frame(kind, channel, payload, end))
+        if self.recording is not None:
+            self.recording.sent(kind, channel, payload, end)
+        self._transmit(frame(kind, channel, payload, end))
 
     def send(self, name: str, /, on: int = 0, **values: Any) -> None:
         """Send a method on channel number ``on``."""
@@ -234,6 +280,18 @@ class Client:
 
     def read_frame(self, within: float = PATIENCE) -> Frame:
         """The next frame from the wire, whatever it is."""
+        return self._record_frame(self._next_from_wire(within))
+
+    def _record_frame(self, came: Frame) -> Frame:
+        if self.recording is not None:
+            self.recording.received(came.kind, came.channel, came.payload)
+        return came
+
+    def _record_end(self) -> None:
+        if self.recording is not None:
+            self.recording.ended()
+
+    def _next_from_wire(self, within: float) -> Frame:
         deadline = time.monotonic() + within
         while True:
             taken = self._take_frame()
@@ -261,8 +319,10 @@ class Client:
         except TimeoutError as error:
             raise Silence("no complete frame came in time") from error
         except ConnectionResetError as error:
+            self._record_end()
             raise Hangup("the server reset the connection") from error
         if not data:
+            self._record_end()
             raise Hangup("the server closed the connection")
         self._received += data
 
@@ -270,17 +330,20 @@ class Client:
         """The next frame of one channel; frames of other channels are kept, heartbeats dropped."""
         deadline = time.monotonic() + within
         while not self._waiting[on]:
-            came = self.read_frame(max(deadline - time.monotonic(), 0.001))
+            came = self._next_from_wire(max(deadline - time.monotonic(), 0.001))
             if came.kind == HEARTBEAT:
                 continue
             self._waiting[came.channel].append(came)
             if came.channel == 0 != on:
                 raise AssertionError(f"waiting on channel {on}, got {came.describe()}")
-        return self._waiting[on].popleft()
+        # It is recorded when it is asked for: how the frames of different channels came between each other is chance.
+        return self._record_frame(self._waiting[on].popleft())
 
     def put_back(self, came: Frame) -> None:
         """Make a frame the next one of its channel again."""
         self._waiting[came.channel].appendleft(came)
+        if self.recording is not None:
+            self.recording.put_back()
 
     def expect(self, name: str, /, on: int = 0, within: float = PATIENCE) -> dict[str, Any]:
         """The arguments of the next frame of the channel, which must be this method."""
@@ -342,6 +405,8 @@ class Client:
             self._read_more(deadline)
         data = bytes(self._received[:size])
         del self._received[:size]
+        if self.recording is not None:
+            self.recording.received_octets(data)
         return data
 
     def expect_close(self, code: int, text: Text, method: str | tuple[int, int] | None = None) -> None:

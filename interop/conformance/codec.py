@@ -317,9 +317,35 @@ class Reader:
         return items
 
 
-def decode_method(payload: bytes) -> tuple[Method, dict[str, Any]]:
+class TypedReader(Reader):
+    """Reads tables with the type of each value, those of inner tables and arrays, too."""
+
+    def table(self) -> dict[str, Any]:
+        inner = TypedReader(self.take(self.unpack(">I")))
+        values = {}
+        while inner.at < len(inner.data):
+            name = inner.field("s")
+            values[name] = inner.table_value()
+        return values
+
+    def table_value(self) -> Typed:
+        letter = chr(self.data[self.at])
+        if letter == "F":
+            self.at += 1
+            return Typed("F", self.table())
+        if letter != "A":
+            return Typed(letter, super().table_value())
+        self.at += 1
+        inner = TypedReader(self.take(self.unpack(">I")))
+        items = []
+        while inner.at < len(inner.data):
+            items.append(inner.table_value())
+        return Typed("A", items)
+
+
+def decode_method(payload: bytes, reading: type[Reader] = Reader) -> tuple[Method, dict[str, Any]]:
     """The method and its arguments by name; nothing may be left over."""
-    reader = Reader(payload)
+    reader = reading(payload)
     method = METHODS_BY_ID[reader.unpack(">H"), reader.unpack(">H")]
     values: dict[str, Any] = {}
     bit = 0
@@ -336,9 +362,9 @@ def decode_method(payload: bytes) -> tuple[Method, dict[str, Any]]:
     return method, values
 
 
-def decode_properties(block: bytes) -> dict[str, Any]:
+def decode_properties(block: bytes, reading: type[Reader] = Reader) -> dict[str, Any]:
     """Properties by name from a header's flags and list."""
-    reader = Reader(block)
+    reader = reading(block)
     flags = reader.unpack(">H")
     values = {}
     for place, (name, letter) in enumerate(PROPERTIES):

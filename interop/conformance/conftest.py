@@ -2,19 +2,22 @@
 
 By default an amqpd is started in a temporary directory. AMQPD_URL (with AMQPD_DATA_DIR for the command line)
 points at a running amqpd; CONFORMANCE_URL points at a RabbitMQ. There the tests marked ``differs`` run too
-and must fail: RabbitMQ 3.10.8 is meant to answer otherwise, and the mark says how.
+and must fail: RabbitMQ 3.10.8 is meant to answer otherwise, and the fact in the mark says how.
 """
 
+import functools
 import itertools
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from interop import facts
 
 from .broker import (
     Admin,
@@ -25,15 +28,20 @@ from .broker import (
     target_from_url,
 )
 from .client import Channel, Client, Target, at_vhost
+from .recording import Scenario, aside, mark_of, recorded
 
-KNOWN_RABBITMQ = "3.10.8"  # the version the differs marks speak of
+SCENARIO = pytest.StashKey[Scenario]()
+SKIPPED = pytest.StashKey[str]()  # why a test was skipped
+FAILED = pytest.StashKey[bool]()  # whether it failed, expected or not
 
 Connect = Callable[..., Client]
 Names = Callable[[str], str]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", f"differs(how): what RabbitMQ {KNOWN_RABBITMQ} does instead")
+    config.addinivalue_line(
+        "markers", f"differs(fact): what RabbitMQ {facts.RABBITMQ} does otherwise, one of interop/facts.py"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,8 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         mark = item.get_closest_marker("differs")
         if mark is not None:
-            reason = f"intended difference: {mark.args[0]}"
-            strict = version == KNOWN_RABBITMQ
+            reason = f"intended difference: {mark.args[0].rabbitmq}"
+            strict = version == facts.RABBITMQ
             item.add_marker(pytest.mark.xfail(reason=reason, raises=AssertionError, strict=strict))
 
 
@@ -81,8 +89,8 @@ def admin(broker: BrokerUnderTest) -> Admin:
 
 @pytest.fixture(scope="session")
 def token() -> str:
-    """Part of every name, so that several runs can share a broker."""
-    return secrets.token_hex(3)
+    """Part of every name, so that several runs can share a broker; CONFORMANCE_TOKEN makes two runs use the same."""
+    return os.environ.get("CONFORMANCE_TOKEN") or secrets.token_hex(3)
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +115,27 @@ def witness(target: Target) -> Iterator[Client]:
         yield client.connect()
 
 
+@pytest.fixture(scope="session")
+def has_exchange_type(broker: BrokerUnderTest) -> Callable[[str], bool]:
+    """Whether the broker knows a type of exchange. Asked aside, so that it is in no scenario."""
+
+    @functools.cache
+    def known(kind: str) -> bool:
+        with aside(), Client(broker.target) as client:
+            channel = client.connect().channel()
+            exchange = f"probe-{secrets.token_hex(8)}"
+            channel.send("exchange.declare", exchange=exchange, type=kind)
+            try:
+                channel.expect("exchange.declare-ok")
+            except AssertionError:
+                assert "unknown exchange type" in client.expect("connection.close")["reply_text"]
+                return False
+            channel.call("exchange.delete", exchange=exchange)
+            return True
+
+    return known
+
+
 @pytest.fixture
 def dial(target: Target, witness: Client) -> Iterator[Connect]:
     """Makes TCP connections on which nothing has been said yet."""
@@ -119,7 +148,7 @@ def dial(target: Target, witness: Client) -> Iterator[Connect]:
 
     yield open_socket
     for client in clients:
-        client.sock.close()
+        client.hang_up()
 
 
 @pytest.fixture
@@ -148,15 +177,62 @@ def other(connect: Connect) -> Channel:
     return connect().channel()
 
 
-@pytest.fixture(scope="session")
-def counter() -> Iterator[int]:
-    return itertools.count(1)
+@pytest.fixture(autouse=True)
+def recording(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test is a scenario of the same name."""
+    scenario = Scenario(scenario_name(request.node))
+    if (mark := request.node.get_closest_marker("differs")) is not None:
+        scenario.differs = next(name for name, fact in facts.facts() if fact is mark.args[0])
+    request.node.stash[SCENARIO] = scenario
+    with recorded(scenario):
+        yield
+        scenario.skipped = scenario.skipped or request.node.stash.get(SKIPPED, "")
+        scenario.failed = request.node.stash.get(FAILED, False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    try:
+        yield
+    finally:
+        if SCENARIO in item.stash:
+            item.stash[SCENARIO].finish()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and isinstance(report.longrepr, tuple):
+        item.stash[SKIPPED] = str(report.longrepr[2])
+    elif not report.passed:
+        item.stash[FAILED] = True
+    return report
 
 
 @pytest.fixture
-def name(token: str, counter: Iterator[int]) -> Names:
-    """Makes names that nobody else uses: name("q") -> "q-3f09a1-12"."""
-    return lambda stem: f"{stem}-{token}-{next(counter)}"
+def unrecorded(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Leaves a row out of the recordings because two runs on one broker differ; takes the reason."""
+
+    def leave_out(why: str) -> None:
+        request.node.stash[SCENARIO].skipped = f"not recorded: {why}"
+
+    return leave_out
+
+
+def scenario_name(node: pytest.Item) -> str:
+    """``test_basic.test_publish[a]``."""
+    return f"{node.path.stem}.{node.name}"
+
+
+@pytest.fixture
+def name(token: str, request: pytest.FixtureRequest) -> Names:
+    """Makes names that nobody else uses: name("q") -> "q-3f09a1-5c0fd281-1".
+
+    They depend on the token and the test alone: a hash exchange, for instance, does the same in every run.
+    """
+    mark = mark_of(scenario_name(request.node), token)
+    counter = itertools.count(1)
+    return lambda stem: f"{stem}-{mark}-{next(counter)}"
 
 
 @pytest.fixture
@@ -181,7 +257,11 @@ class Slow:
         self.running: dict[str, Future[Any]] = {}
 
     def start(self, key: str, scenario: Callable[[Target], Any]) -> None:
-        self.running[key] = self.pool.submit(scenario, self.target)
+        def run() -> Any:
+            with recorded(Scenario(f"slow.{key}")):
+                return scenario(self.target)
+
+        self.running[key] = self.pool.submit(run)
 
     def result(self, key: str) -> Any:
         """What the scenario returned; raises what it raised."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .client import Message
-from .codec import Reader, Typed
+from .codec import Typed, TypedReader
 
 
 class _Anything:
@@ -21,35 +21,11 @@ ANY: Any = _Anything()
 
 
 def typed_headers(message: Message) -> dict[str, Typed]:
-    """The header table of a message, which must be the first of its properties; inner tables and arrays typed, too."""
-    reader = Reader(message.raw_properties)
+    """The header table of a message, which must be the first of its properties, with the type of each value."""
+    reader = TypedReader(message.raw_properties)
     flags = reader.unpack(">H")
     assert flags & 0xE000 == 0x2000, f"the headers are not the first property: {flags:#x}"
-    return _table(reader)
-
-
-def _table(reader: Reader) -> dict[str, Typed]:
-    inner = Reader(reader.take(reader.unpack(">I")))
-    values = {}
-    while inner.at < len(inner.data):
-        name = inner.field("s")
-        values[name] = _value(inner)
-    return values
-
-
-def _value(reader: Reader) -> Typed:
-    letter = chr(reader.data[reader.at])
-    if letter == "F":
-        reader.at += 1
-        return Typed("F", _table(reader))
-    if letter != "A":
-        return Typed(letter, reader.table_value())
-    reader.at += 1
-    inner = Reader(reader.take(reader.unpack(">I")))
-    items = []
-    while inner.at < len(inner.data):
-        items.append(_value(inner))
-    return Typed("A", items)
+    return reader.table()
 
 
 def text(value: Any) -> Typed:

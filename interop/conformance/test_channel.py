@@ -2,6 +2,8 @@
 
 import pytest
 
+from interop import facts
+
 from .client import Channel, Client
 from .codec import BODY
 from .conftest import Connect, Names
@@ -32,7 +34,7 @@ def test_second_open_is_a_channel_error(channel: Channel) -> None:
     channel.fatal(504, "second 'channel.open' seen", "channel.open")
 
 
-@differs("3.10.8 closes the connection with 504 expected 'channel.open'")
+@differs(facts.SETTLED_LATE)
 @pytest.mark.parametrize("method", ["basic.ack", "basic.nack", "basic.reject"])
 def test_settlement_on_a_closed_channel_is_ignored(channel: Channel, method: str) -> None:
     channel.close()
@@ -193,12 +195,12 @@ def test_flow_true_is_answered(channel: Channel) -> None:
     assert channel.call("channel.flow", active=True) == {"active": True}
 
 
-@differs("3.10.8 closes the connection with 540 active=false")
+@differs(facts.FLOW)
 def test_flow_false_is_answered(channel: Channel) -> None:
     assert channel.call("channel.flow", active=False) == {"active": False}
 
 
-@differs("3.10.8 closes the connection with 540 active=false")
+@differs(facts.FLOW)
 def test_flow_false_pauses_the_deliveries_of_the_channel_only(channel: Channel, queue: str) -> None:
     paused, running = channel.client.channel(), channel.client.channel()
     paused.call("basic.consume", queue=queue, no_ack=True)
@@ -209,7 +211,7 @@ def test_flow_false_pauses_the_deliveries_of_the_channel_only(channel: Channel, 
     assert running.bodies(1) == [b"0"]
 
 
-@differs("3.10.8 closes the connection with 540 active=false")
+@differs(facts.FLOW)
 def test_flow_true_resumes_the_deliveries(channel: Channel, queue: str) -> None:
     channel.call("basic.consume", queue=queue, no_ack=True)
     channel.call("channel.flow", active=False)

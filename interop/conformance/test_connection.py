@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from interop import facts
+
 from .broker import Admin
 from .client import Channel, Client, Target, amqplain, check_close
 from .conftest import Connect, Names
@@ -60,7 +62,7 @@ def test_product_is_rabbitmq(start: dict[str, Any]) -> None:
     assert start["server_properties"]["product"] == "RabbitMQ"
 
 
-@differs("it announces 3.10.8")
+@differs(facts.VERSION)
 def test_announced_version_is_3_13_7(start: dict[str, Any]) -> None:
     assert start["server_properties"]["version"] == "3.13.7"
 
@@ -133,7 +135,7 @@ def test_tune_ok_within_the_limits_is_used(connect: Connect, answer: dict[str, i
     connect(**answer).check_alive()
 
 
-@differs("3.10.8 closes the TCP connection after 3 s without a frame")
+@differs(facts.TUNE)
 @pytest.mark.parametrize(
     ("answer", "text"),
     [

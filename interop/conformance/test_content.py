@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from interop import facts
+
 from .broker import Admin
 from .client import Channel
 from .codec import Typed, encode_properties, shortstr, table
@@ -96,7 +98,7 @@ def test_odd_property_blocks_pass_through(channel: Channel, queue: str, properti
     assert echo(channel, queue, properties) == encode_properties(properties)
 
 
-UNKNOWN_MODE = differs("3.10.8 closes the channel with 406 {delivery_mode_unknown,N}")
+UNKNOWN_MODE = differs(facts.DELIVERY_MODE)
 
 
 @pytest.mark.parametrize("mode", [1, 2, *(pytest.param(mode, marks=UNKNOWN_MODE) for mode in (0, 7, 255))])
@@ -119,7 +121,7 @@ def test_properties_pass_through_a_delivery_and_a_redelivery(channel: Channel, q
     assert first.raw_properties == second.raw_properties == properties
 
 
-@differs("3.10.8 crashes: 541 INTERNAL_ERROR with class and method 0")
+@differs(facts.BAD_PROPERTIES)
 @pytest.mark.parametrize(
     "properties",
     [
@@ -208,13 +210,13 @@ def test_impersonator_may_use_any_user_id(connect: Connect, admin: Admin, vhost:
         pytest.param(
             {"expiration": "x", "user_id": "bob"},
             "invalid expiration",
-            marks=differs("3.10.8 looks at the user-id first"),
+            marks=differs(facts.CHECKS_ORDER),
         ),
         ({"expiration": "x", "headers": {"CC": "k"}}, "invalid expiration"),
         pytest.param(
             {"headers": {"CC": "k"}, "user_id": "bob"},
             "unacceptable_type_in_header",
-            marks=differs("3.10.8 looks at the user-id first"),
+            marks=differs(facts.CHECKS_ORDER),
         ),
     ],
     ids=["expiration before user-id", "expiration before CC", "CC before user-id"],

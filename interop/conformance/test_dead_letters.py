@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from interop import facts
+
 from .client import Channel, Message
 from .codec import Typed
 from .conftest import Names
@@ -106,7 +108,7 @@ def test_headers_of_the_first_death_stay(channel: Channel, declare: Declare, dea
     assert message.headers["x-first-death-exchange"] == ""
 
 
-@differs("x-last-death-* came with 3.13")
+@differs(facts.LAST_DEATH)
 def test_headers_of_the_last_death_follow(channel: Channel, declare: Declare, dead: str) -> None:
     second = declare(dead_letter_exchange="", dead_letter_routing_key=dead, max_length=0)
     first = declare(dead_letter_exchange="", dead_letter_routing_key=second)
@@ -151,13 +153,13 @@ def test_own_keys_with_cc_and_no_word_of_bcc(channel: Channel, copies: dict[str,
         assert "BCC" not in message.headers
 
 
-@differs("3.10.8 sends the dead letter to the keys of BCC again, though no header knows them any more")
+@differs(facts.BCC_ONCE)
 def test_keys_of_bcc_are_used_once(channel: Channel, copies: dict[str, str]) -> None:
     awaited(channel, copies["copy"])
     assert channel.get(copies["blind"]) is None
 
 
-@differs("3.10.8 takes CC out; since 3.13 it stays")
+@differs(facts.CC_KEPT)
 def test_cc_stays_where_the_queue_gives_the_key(channel: Channel, source: str, dead: str) -> None:
     channel.publish("", source, b"x", {"headers": {"CC": ["copy"]}})
     reject(channel, source)
@@ -204,7 +206,7 @@ def test_x_death_that_is_no_array_is_replaced(channel: Channel, source: str, dea
     assert deaths(awaited(channel, dead)) == [(source, "rejected", 1)]
 
 
-@differs("3.10.8 loses the message")
+@differs(facts.ODD_DEATH)
 def test_a_death_that_is_no_table_is_left_alone(channel: Channel, source: str, dead: str) -> None:
     channel.publish("", source, b"x", {"headers": {"x-death": ["text"]}})
     reject(channel, source)
@@ -213,7 +215,7 @@ def test_a_death_that_is_no_table_is_left_alone(channel: Channel, source: str, d
     assert message.headers["x-death"][1] == "text"
 
 
-@differs("3.10.8 takes what a client sent for a circle and drops the message")
+@differs(facts.NO_CIRCLE)
 def test_a_message_published_again_went_in_no_circle(channel: Channel, declare: Declare, name: Names) -> None:
     work = name("work")
     wait = declare(dead_letter_exchange="", dead_letter_routing_key=work, message_ttl=10)

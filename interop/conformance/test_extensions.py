@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from interop import facts
+
 from .broker import AmqpdProcess, rabbitmqctl
 from .client import CAPABILITIES, Channel, Client, Silence, Target, check_close
 from .conftest import BrokerUnderTest, Connect
@@ -24,7 +26,7 @@ def test_consumer_hears_that_its_queue_was_deleted(channel: Channel, other: Chan
     channel.call("basic.qos")
 
 
-@differs("3.10.8 closes the connection with 503 unimplemented method")
+@differs(facts.CANCEL_OK)
 def test_cancel_may_be_answered(channel: Channel, other: Channel, queue: str) -> None:
     channel.call("basic.consume", queue=queue, consumer_tag="t")
     other.call("queue.delete", queue=queue)
@@ -97,7 +99,7 @@ def test_reply_reaches_the_requester(channel: Channel, other: Channel, queue: st
     }
 
 
-@differs("3.10.8 gives the delivery after a reply the tag of the reply again")
+@differs(facts.REPLY_TAGS)
 def test_replies_share_the_delivery_tags_of_the_channel(channel: Channel, other: Channel, queue: str) -> None:
     consume_replies(channel)
     name = reply_name(channel, queue)
@@ -176,7 +178,7 @@ def test_guessed_reply_name_reaches_nobody(channel: Channel, other: Channel, que
     channel.expect_nothing()
 
 
-@differs("3.10.8 returns the reply with 312, yet delivers it")
+@differs(facts.REPLY_RETURNED)
 def test_mandatory_reply_to_a_live_client_is_not_returned(channel: Channel, other: Channel, queue: str) -> None:
     consume_replies(channel)
     name = reply_name(channel, queue)
@@ -292,13 +294,14 @@ def test_publisher_without_the_capability_is_blocked_without_a_word(short_of_dis
 
 
 @pytest.fixture
-def doomed(broker: BrokerUnderTest, tmp_path: Path) -> Iterator[tuple[Target, Callable[[], None]]]:
+def doomed(broker: BrokerUnderTest, witness: Client, tmp_path: Path) -> Iterator[tuple[Target, Callable[[], None]]]:
     """A broker that may be stopped: its target and what stops it."""
     if broker.is_rabbitmq:
         if "CONFORMANCE_STOP_RABBITMQ" not in os.environ:
             pytest.skip("stops the broker under test: only with CONFORMANCE_STOP_RABBITMQ and _RABBITMQCTL")
         yield broker.target, lambda: rabbitmqctl("stop_app")
         rabbitmqctl("start_app")
+        witness.reconnect()
         return
     process = AmqpdProcess(tmp_path)
     yield process.target, process.terminate

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from interop import facts
+
 from .client import Channel, Client, amqplain
 from .codec import (
     BODY,
@@ -38,7 +40,7 @@ def test_header_of_0_9_is_taken_as_0_9_1(dial: Connect) -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        pytest.param(b"AMQP\x01\x01\x08\x00", id="0-8", marks=differs("3.10.8 still speaks 0-8")),
+        pytest.param(b"AMQP\x01\x01\x08\x00", id="0-8", marks=differs(facts.OLD_HEADER)),
         pytest.param(b"AMQP\x00\x00\x08\x02", id="0-8-2"),
         pytest.param(b"AMQP\x00\x00\x09\x02", id="0-9-2"),
         pytest.param(b"AMQP\x00\x01\x00\x00", id="1.0"),
@@ -258,7 +260,7 @@ def test_empty_body_frames_are_accepted_within_a_content(channel: Channel, queue
     assert channel.drain(queue) == [b"abcd"]
 
 
-@differs("3.10.8 sends nothing and the channel waits for ever")
+@differs(facts.BODY_TOO_LONG)
 @pytest.mark.parametrize("parts", [[b"abcdef"], [b"abc", b"def"]], ids=["one frame", "two frames"])
 def test_body_longer_than_announced_is_a_frame_error(channel: Channel, parts: list[bytes]) -> None:
     channel.send("basic.publish", routing_key="x")
@@ -273,7 +275,7 @@ def test_body_longer_than_announced_is_a_frame_error(channel: Channel, parts: li
 MAX_MESSAGE_SIZE = 134217728
 
 
-@differs("3.10.8 says so only after the whole message")
+@differs(facts.MESSAGE_SIZE)
 def test_too_large_message_closes_the_channel_at_its_header(channel: Channel) -> None:
     channel.send("basic.publish", routing_key="x")
     channel.send_header(MAX_MESSAGE_SIZE + 1)
@@ -284,7 +286,7 @@ def test_too_large_message_closes_the_channel_at_its_header(channel: Channel) ->
     )
 
 
-@differs("3.10.8 says so only after the whole message")
+@differs(facts.MESSAGE_SIZE)
 def test_body_of_a_too_large_message_is_swallowed(channel: Channel) -> None:
     channel.send("basic.publish", routing_key="x")
     channel.send_header(MAX_MESSAGE_SIZE + 1)
@@ -305,7 +307,7 @@ def test_message_of_the_maximum_size_may_be_announced(channel: Channel) -> None:
     channel.client.check_alive()
 
 
-@differs("3.10.8 waits for the body")
+@differs(facts.HUGE_MESSAGE)
 def test_header_of_more_than_512_mib_is_a_frame_error(channel: Channel) -> None:
     channel.send("basic.publish", routing_key="x")
     channel.send_header(536870913)
@@ -362,7 +364,7 @@ def test_shortstr_that_is_not_utf_8_is_a_frame_error(channel: Channel) -> None:
     channel.client.expect_close(501, "Malformed UTF-8 in shortstr")
 
 
-@differs("3.10.8 resets the TCP connection without a frame")
+@differs(facts.UNKNOWN_METHOD)
 @pytest.mark.parametrize(
     "body",
     [
@@ -377,14 +379,14 @@ def test_undecodable_table_closes_the_connection(channel: Channel, body: bytes) 
     channel.client.expect_close(501, re.compile(r"cannot decode <<"), "queue.declare")
 
 
-@differs("3.10.8 resets the TCP connection without a frame")
+@differs(facts.UNKNOWN_METHOD)
 @pytest.mark.parametrize("ids", [(60, 99), (99, 10)], ids=str)
 def test_unknown_method_is_an_invalid_command(channel: Channel, ids: tuple[int, int]) -> None:
     channel.send_frame(METHOD, arguments(*ids, b""))
     channel.client.expect_close(503, None, ids)
 
 
-@differs("3.10.8 resets the TCP connection without a frame")
+@differs(facts.UNKNOWN_METHOD)
 def test_unknown_method_on_channel_0_is_an_invalid_command(client: Client) -> None:
     client.send_frame(METHOD, 0, arguments(10, 99, b""))
     client.expect_close(503, None, (10, 99))
@@ -423,7 +425,7 @@ def test_long_reply_text_is_cut_to_255_octets_with_dots(channel: Channel, vhost:
     assert channel.expect("channel.close")["reply_text"] == full[:252] + "..."
 
 
-@differs("3.10.8 cuts within a character and sends a reply text that is not UTF-8")
+@differs(facts.CUT_TEXT)
 def test_long_reply_text_is_cut_between_characters(channel: Channel) -> None:
     channel.send("queue.declare", queue="q" + "é" * 124, passive=True)
     text = channel.expect("channel.close")["reply_text"]

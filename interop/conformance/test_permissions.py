@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from interop import facts
+
 from .broker import Admin
 from .client import Channel, Client
 from .conftest import Connect, Names
@@ -334,7 +336,7 @@ def test_changed_permissions_hold_from_the_next_channel_on(
     assert allowed(client, ["a", "b"]) == ["b"]
 
 
-@differs("3.10.8 keeps what a channel has asked before")
+@differs(facts.RIGHTS_AT_ONCE)
 def test_changed_permissions_hold_at_once(admin: Admin, connect: Connect, vhost: str, someone: str, queue: str) -> None:
     admin.set_permissions(someone, vhost, "", "", ".*")
     mine = connect(user=someone, password=someone).channel()
@@ -375,7 +377,7 @@ def test_topic_permissions_limit_routing_and_binding_keys(
     )
 
 
-@differs("3.10.8 checks the first routing key only")
+@differs(facts.TOPIC_CC)
 def test_topic_permissions_hold_for_every_cc_key(
     channel: Channel, admin: Admin, connect: Connect, vhost: str, someone: str, name: Names
 ) -> None:

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from interop import facts
+
 from .broker import Admin, Policy
 from .client import Channel
 from .conftest import Connect, Names
 
 differs = pytest.mark.differs
-later = differs("3.10.8 does not know it")
+keys_are_later = differs(facts.POLICY_KEYS)
+kinds_are_later = differs(facts.POLICY_KINDS)
 
 PATIENCE = 5.0
 
@@ -131,9 +134,9 @@ def test_a_wrong_pattern_or_kind_is_refused(admin: Admin, vhost: str, policy: Po
         {"max-age": "1D"},
         {"stream-max-segment-size-bytes": 1000},
         {"initial-cluster-size": 1},
-        pytest.param({"delivery-limit": -1}, marks=later),
-        pytest.param({"consumer-timeout": 60000}, marks=later),
-        pytest.param({"delayed-retry-type": "all", "delayed-retry-min": 1}, marks=later),
+        pytest.param({"delivery-limit": -1}, marks=keys_are_later),
+        pytest.param({"consumer-timeout": 60000}, marks=keys_are_later),
+        pytest.param({"delayed-retry-type": "all", "delayed-retry-min": 1}, marks=keys_are_later),
     ],
     ids=str,
 )
@@ -151,8 +154,8 @@ def test_what_rabbitmq_takes_is_taken(admin: Admin, vhost: str, name: Names, def
             '[{<<"dead-letter-exchange">>,<<"x">>}] are not recognised policy settings',
         ),
         ({"max-length": -1}, "-1 is not a valid maximum length"),
-        pytest.param({"overflow": "drop-head", "queue-version": 2}, "", marks=later),
-        pytest.param({"target-group-size": 3}, "", marks=later),
+        pytest.param({"overflow": "drop-head", "queue-version": 2}, "", marks=keys_are_later),
+        pytest.param({"target-group-size": 3}, "", marks=keys_are_later),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -267,7 +270,7 @@ def test_the_arguments_overflow_counts(
     assert fill(publisher, queue, 2) == said
 
 
-@later
+@differs(facts.OPERATOR_OVERFLOW)
 def test_the_operators_overflow_counts_before_the_policys(
     channel: Channel, publisher: Channel, put: Put, name: Names
 ) -> None:
@@ -394,10 +397,10 @@ def test_a_pattern_is_searched_for_and_an_empty_one_is_found_everywhere(
         ("queues", "quorum", 2),
         ("all", "quorum", 2),
         ("exchanges", "classic", 8),
-        pytest.param("classic_queues", "classic", 2, marks=later),
-        pytest.param("quorum_queues", "quorum", 2, marks=later),
-        pytest.param("quorum_queues", "classic", 8, marks=later),
-        pytest.param("streams", "classic", 8, marks=later),
+        pytest.param("classic_queues", "classic", 2, marks=kinds_are_later),
+        pytest.param("quorum_queues", "quorum", 2, marks=kinds_are_later),
+        pytest.param("quorum_queues", "classic", 8, marks=kinds_are_later),
+        pytest.param("streams", "classic", 8, marks=kinds_are_later),
     ],
 )
 def test_a_policy_is_for_what_it_says(
@@ -440,8 +443,16 @@ def test_a_policy_with_a_key_of_another_queue_type_is_passed_over(
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 def test_a_policy_changes_a_live_queue_and_its_end_changes_it_back(
-    admin: Admin, channel: Channel, publisher: Channel, vhost: str, put: Put, name: Names, kind: str
+    unrecorded: Callable[[str], None],
+    admin: Admin,
+    channel: Channel,
+    publisher: Channel,
+    vhost: str,
+    put: Put,
+    name: Names,
+    kind: str,
 ) -> None:
+    unrecorded("it publishes until the policy holds")
     queue = name("q")
     declare(channel, queue, kind)
     fill(publisher, queue, 5)
@@ -458,8 +469,9 @@ def test_a_policy_changes_a_live_queue_and_its_end_changes_it_back(
 
 
 def test_a_policy_of_the_same_name_replaces_the_other(
-    admin: Admin, channel: Channel, publisher: Channel, vhost: str, name: Names
+    unrecorded: Callable[[str], None], admin: Admin, channel: Channel, publisher: Channel, vhost: str, name: Names
 ) -> None:
+    unrecorded("it publishes until the policy holds")
     queue, policy = name("q"), name("p")
     declare(channel, queue)
     assert not admin.set_policy(vhost, policy, Policy(f"^{queue}$", {"max-length": 1, "overflow": "reject-publish"}))
@@ -472,8 +484,15 @@ def test_a_policy_of_the_same_name_replaces_the_other(
 
 
 def test_a_dead_letter_exchange_comes_and_goes_by_policy(
-    admin: Admin, channel: Channel, publisher: Channel, vhost: str, put: Put, name: Names
+    unrecorded: Callable[[str], None],
+    admin: Admin,
+    channel: Channel,
+    publisher: Channel,
+    vhost: str,
+    put: Put,
+    name: Names,
 ) -> None:
+    unrecorded("it publishes until the policy holds")
     queue, dead = declare(channel, name("q")), declare(channel, name("dead"))
     policy = put(queue, {"dead-letter-exchange": "", "dead-letter-routing-key": dead, "max-length": 0})
     deadline = time.monotonic() + PATIENCE

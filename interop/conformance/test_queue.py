@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from interop import facts
+
 from .client import Channel
 from .codec import Typed
 from .conftest import Connect, Names
@@ -625,8 +627,8 @@ def test_what_a_queue_of_this_type_does_not_take_is_refused(
     missing(channel.client.channel(), queue, vhost)
 
 
-only_quorum_there = differs("3.10.8 knows it for quorum queues only")
-later = differs("3.10.8 does not know the argument and takes any value")
+only_quorum_there = differs(facts.QUORUM_ONLY)
+later = differs(facts.LATER_ARGUMENTS)
 
 
 @pytest.mark.parametrize(
@@ -744,7 +746,7 @@ def test_replicated_queue_must_be_durable_and_shared(
         {"x-queue-type": "classic"},
         pytest.param(
             {"x-queue-leader-locator": "client-local"},
-            marks=differs("3.10.8 knows it for quorum queues and streams only"),
+            marks=differs(facts.LEADER_LOCATOR),
         ),
         {"x-foo": [1, {"a": None}]},
     ],

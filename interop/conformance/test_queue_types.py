@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from interop import facts
+
 from .client import Channel, Message
 from .conftest import Connect, Names
 
@@ -96,7 +98,7 @@ def test_a_full_priority_queue_drops_its_highest_priority(
     assert channel.drain(queue) == [b"3:2", b"0:0"]
 
 
-@differs("quorum queues of 3.10.8 have no priorities")
+@differs(facts.QUORUM_PRIORITIES)
 def test_a_quorum_queue_has_priorities_and_4_where_there_is_none(
     channel: Channel, publisher: Channel, declare: Declare
 ) -> None:
@@ -138,7 +140,7 @@ def test_the_next_one_takes_over_what_was_in_flight_on_a_channel_that_ends(
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param("classic", marks=differs("classic queues of 3.10.8 deliver nothing until something else happens")),
+        pytest.param("classic", marks=differs(facts.SINGLE_GOES_ON)),
         "quorum",
     ],
 )
@@ -160,7 +162,7 @@ def test_a_cancelled_consumer_keeps_what_is_in_flight_and_the_next_goes_on(
     "kind",
     [
         "classic",
-        pytest.param("quorum", marks=differs("quorum queues before 4.0 go by the order of subscription")),
+        pytest.param("quorum", marks=differs(facts.QUORUM_ACTIVE)),
     ],
 )
 def test_the_highest_priority_takes_over(channel: Channel, publisher: Channel, declare: Declare, kind: str) -> None:
@@ -173,7 +175,7 @@ def test_the_highest_priority_takes_over(channel: Channel, publisher: Channel, d
     assert channel.message().method["consumer_tag"] == "c"
 
 
-@differs("quorum queues before 4.0 go by the order of subscription")
+@differs(facts.QUORUM_ACTIVE)
 def test_a_higher_priority_takes_over_a_quorum_queue_once_nothing_is_in_flight(
     channel: Channel, other: Channel, publisher: Channel, declare: Declare
 ) -> None:
@@ -264,7 +266,7 @@ def test_a_quorum_queue_counts_what_comes_back(
         assert (message.headers["mine"], message.properties["message_id"]) == (1, "m")
 
 
-@differs("x-acquired-count came with 4.3")
+@differs(facts.ACQUIRED)
 def test_a_quorum_queue_counts_how_often_a_message_was_handed_out(
     channel: Channel, publisher: Channel, declare: Declare
 ) -> None:
@@ -323,7 +325,7 @@ def test_a_dead_letter_does_not_carry_the_count(channel: Channel, publisher: Cha
     assert (message.method["consumer_tag"], count(message), message.headers["mine"]) == ("dead", None, 1)
 
 
-@differs("quorum queues of 3.10.8 put it behind all others; since 4.0 it comes before them")
+@differs(facts.REQUEUED_PLACE)
 def test_what_comes_back_to_a_quorum_queue_keeps_its_place(
     channel: Channel, publisher: Channel, declare: Declare
 ) -> None:
@@ -359,7 +361,7 @@ def test_above_its_limit_a_message_goes_to_the_dead_letter_exchange(
     assert message.headers["x-death"][0]["reason"] == "delivery_limit"
 
 
-@differs("there is no limit before 4.0")
+@differs(facts.DEFAULT_LIMIT)
 def test_a_quorum_queue_has_a_limit_of_20(channel: Channel, publisher: Channel, declare: Declare) -> None:
     queue = declare("quorum")
     publish(publisher, queue, b"x")
@@ -370,7 +372,7 @@ def test_a_quorum_queue_has_a_limit_of_20(channel: Channel, publisher: Channel, 
     channel.expect_nothing()
 
 
-@differs("3.10.8 knows delivery limits on quorum queues only and refuses the argument")
+@differs(facts.QUORUM_ONLY)
 def test_a_classic_queue_may_have_a_delivery_limit(channel: Channel, publisher: Channel, declare: Declare) -> None:
     queue = declare(**{"x-delivery-limit": 1})
     publish(publisher, queue, b"x")
@@ -387,7 +389,7 @@ def test_a_classic_queue_may_have_a_delivery_limit(channel: Channel, publisher: 
 RETRY = {"x-delayed-retry-type": "all", "x-delayed-retry-min": 400}
 
 
-@differs("delayed retry came with 4.3")
+@differs(facts.DELAYED_RETRY)
 @KINDS
 def test_what_comes_back_waits(channel: Channel, publisher: Channel, declare: Declare, kind: str) -> None:
     queue = declare(kind, **RETRY)
@@ -399,7 +401,7 @@ def test_what_comes_back_waits(channel: Channel, publisher: Channel, declare: De
     assert seen(channel.message()) == (b"x", True)
 
 
-@differs("before 4.3 a consumer has no timeout of its own, and a timeout closes the channel")
+@differs(facts.CONSUMER_TIMEOUT)
 @KINDS
 def test_a_consumer_that_takes_too_long_is_cancelled(
     channel: Channel, publisher: Channel, declare: Declare, kind: str

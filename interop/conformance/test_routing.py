@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from interop import facts
+
 from .client import Channel
 from .codec import Typed
 from .conftest import Names
@@ -171,7 +173,7 @@ def test_headers_exchange_compares_the_binding_arguments(
     assert _headers_reached(channel, name, binding, [*matching, *others]) == [str(h) for h in matching]
 
 
-@differs("3.10.8 compares numbers by value, so that 1 is 1.0")
+@differs(facts.HEADER_NUMBERS)
 def test_headers_exchange_tells_integers_from_floats(channel: Channel, name: Names) -> None:
     assert _headers_reached(channel, name, {"a": 1}, [{"a": 1.0}, {"a": 1}]) == ["{'a': 1}"]
 

@@ -6,8 +6,8 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
-import amqp  # type: ignore[import-untyped]
-import amqp.exceptions  # type: ignore[import-untyped]
+import amqp
+import amqp.exceptions
 
 from interop.blocking import scratch
 from interop.broker import Broker

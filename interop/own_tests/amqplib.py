@@ -1,0 +1,92 @@
+"""amqplib's own tests, as npm has them: the newest release whose package contains its tests, run by Node's test runner.
+
+Their only dependency is a generator of random values. Nothing is changed but the port that the client takes when it
+is given none: some of the tests connect to ``amqp://localhost``.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import urllib.parse
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+from interop.own_tests.suite import HERE, expected
+from interop.suite import install
+from interop.suite.family import Check, Family, Outcome, Run, Unavailable
+
+CLIENT = "amqplib@2.2.0"  # from 2.2.1 on the package leaves the tests out
+TOOLS = ("claire@0.4.1",)
+TEST_MS = 10_000  # its own limit is one second, for a machine that does nothing else
+OPTIONS = (f"--test-timeout={TEST_MS}", "--test-reporter=junit")
+SECONDS = 240.0
+DEFAULT_PORT = "5672"
+
+
+def family() -> Family:
+    known = tuple(expected(HERE / "amqplib.expected"))
+    return Family("amqplib-own-tests", "Node.js", observe, known=known, comparable=True, tags=("own-tests",))
+
+
+def observe(run: Run) -> Outcome:
+    """Raises ``Unavailable`` without Node.js, or one that is too old, and when the package cannot be had."""
+    install.need_commands(("node", "npm"))
+    _need_node()
+    modules = install.node_modules((CLIENT, *TOOLS), run.cache)
+    tree = run.scratch / "amqplib"
+    shutil.copytree(modules / "amqplib", tree)
+    (tree / "node_modules").symlink_to(modules)
+    _set_default_port(tree / "lib" / "connect.js", urllib.parse.urlsplit(run.broker.url).port)
+    report, status = _tested(tree, run.broker.url)
+    checks = list(_results(report))
+    if status != 0 and all(check.result != "failed" for check in checks):
+        checks.append(Check("report: all tests are in it", "failed", f"the test runner ended with status {status}"))
+    return Outcome(install.npm_version(modules, "amqplib"), checks)
+
+
+def _need_node() -> None:
+    asked = subprocess.run(["node", *OPTIONS, "--version"], capture_output=True, text=True)
+    if asked.returncode != 0:
+        raise Unavailable(f"this Node.js is too old for the tests: {asked.stderr.strip()}")
+
+
+def _set_default_port(source: Path, port: int | None) -> None:
+    text, count = re.subn(rf"\b{DEFAULT_PORT}\b", str(port or DEFAULT_PORT), source.read_text())
+    if count == 0:
+        raise RuntimeError(f"{source.name} does not name the default port {DEFAULT_PORT}")
+    source.write_text(text)
+
+
+def _tested(tree: Path, url: str) -> tuple[ET.Element, int]:
+    """The report of the test runner, JUnit's XML, and its exit status; raises RuntimeError when there is no report."""
+    files = sorted(str(path.relative_to(tree)) for path in (tree / "test").glob("*.test.js"))
+    if not files:
+        raise Unavailable(f"the package {CLIENT} holds no tests")
+    # Most of the tests ask this variable for the broker's URL.
+    environment = {**os.environ, "URL": url}
+    command = ["node", "--test", *OPTIONS, *files]
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=SECONDS)
+    try:
+        return ET.fromstring(done.stdout), done.returncode
+    except ET.ParseError as error:
+        raise RuntimeError(f"no report ({error}): {done.stdout[-300:]}{done.stderr[-300:]}") from error
+
+
+def _results(element: ET.Element, above: tuple[str, ...] = ()) -> Iterator[Check]:
+    """The tests below an element, named by the groups that they are in."""
+    for child in element:
+        name = " ".join((child.get("name") or "").split())
+        if child.tag == "testsuite":
+            yield from _results(child, (*above, name))
+        elif child.tag == "testcase":
+            yield _result(": ".join((*above, name)), child)
+
+
+def _result(name: str, case: ET.Element) -> Check:
+    if (failure := case.find("failure")) is not None:
+        return Check(name, "failed", (failure.get("message") or failure.text or "").strip())
+    if (skipped := case.find("skipped")) is not None:
+        return Check(name, "skipped", (skipped.get("message") or "").strip() or "no reason given")
+    return Check(name, "passed")
