@@ -31,6 +31,7 @@ START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.05
 CANNOT = 3  # exit status of a command that acts on a broker, for what this broker cannot be made to do
+ALARM_LOGGED = {True: b"memory resource limit alarm set", False: b"memory resource limit alarm cleared"}
 LOG_CHARACTERS = 4000  # of amqpd's log, shown when something is wrong with it
 
 
@@ -115,6 +116,7 @@ class AmqpdProcess:
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         self._config = directory / "interop.toml"
         self._process: subprocess.Popen[bytes] | None = None
+        self._alarm = False
 
     def start(self) -> None:
         """Start the broker; returns when the port is open, raises AssertionError if it never is."""
@@ -164,10 +166,20 @@ class AmqpdProcess:
             self._process = None
 
     def alarm(self, on: bool) -> None:
-        """Put the memory limit below what the process uses, or back; the broker sees it a moment later."""
+        """Put the memory limit below what the process uses, or back; returns when the broker has seen it."""
         assert self._process is not None
+        if on == self._alarm:
+            return
+        self._alarm = on
+        log = self.directory / "log"
+        read = log.stat().st_size
         self._write_config(alarm=on)
         self._process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + START_SECONDS
+        while ALARM_LOGGED[on] not in log.read_bytes()[read:]:
+            self._assert_alive()
+            assert time.monotonic() < deadline, f"no alarm was {'set' if on else 'cleared'}; the log:\n{self.log()}"
+            time.sleep(POLL_SECONDS)
 
     def broker(self) -> Broker:
         return Broker(

@@ -77,7 +77,7 @@ SUITES = (
             "*::test_closing_waiter_cancellation[[]*-connection-True]": RACE,
             "*::test_connection_close_during_publish_drain[[]*": RACE,
         },
-        tls=("*[[]amqps*", "*::test_ssl_*"),
+        tls=("*[[]amqps]", "*[[]amqps-*", "*-amqps]", "*-amqps-*", "*::test_ssl_*"),
     ),
     Suite(
         client="py-amqp",

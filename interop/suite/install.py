@@ -6,6 +6,7 @@ What is once there is used again. Several runs may share a cache: who makes a fo
 import fcntl
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def npm_version(modules: Path, package: str) -> str:
 def debian_version(packages: Sequence[str], cache: Path, package: str) -> str:
     """The upstream part of the version of one package of ``debian_root(packages)``."""
     versions = json.loads((_directory(cache / "debian", packages) / "versions.json").read_text())
-    return str(versions.get(package, "unknown")).rpartition(":")[2].partition("-")[0].partition("+")[0]
+    return re.split(r"[-+~]", versions.get(package, "unknown").rpartition(":")[2])[0]
 
 
 def need_commands(commands: Sequence[str]) -> None:

@@ -14,7 +14,15 @@ public static partial class Interop
             var lost = new ManualResetEvent(false);
             connection.ConnectionShutdown += (sender, reason) => lost.Set();
             BeforeRestart(connection);
-            Checks.Control("restart");
+            try
+            {
+                Checks.Control("restart");
+            }
+            catch (SkipException)
+            {
+                DeleteDurables(connection.CreateModel());
+                throw;
+            }
             Checks.Check("the client tells that the connection is lost", lost.WaitOne(Checks.Patience));
         }
         finally
@@ -57,6 +65,11 @@ public static partial class Interop
         Checks.Check("by the old binding, publishing and consuming go on", Text(Delivered(consumer).Body), "after");
         Checks.Check("the persistent message is there, the transient one is not",
             Drained(model, "interop.kept"), new List<string> { "persistent" });
+        DeleteDurables(model);
+    }
+
+    private static void DeleteDurables(IModel model)
+    {
         model.QueueDelete("interop.kept", false, false, false);
         model.QueueDelete("interop.consumed", false, false, false);
         model.ExchangeDelete("interop.durable", false, false);

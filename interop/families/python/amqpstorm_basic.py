@@ -411,7 +411,7 @@ def ttl() -> None:
         check("without either it stays", count_of(channel, queue), 1)
 
         queue = "interop.ttl.expires"
-        channel.queue.declare(queue, durable=True, arguments={"x-expires": 300})
+        channel.queue.declare(queue, durable=True, arguments={"x-expires": 1000})
 
         # A declaration or basic.get would count as use, publishing does not.
         def is_there() -> bool:
@@ -427,8 +427,8 @@ def ttl() -> None:
 
 def check_expires(channel: Channel, smaller: str, message_ttl: int, expiration: str) -> None:
     queue = private_queue(channel, {"x-message-ttl": message_ttl})
-    channel.basic.publish("", queue, properties={"expiration": expiration})
-    check(f"{smaller}: there at first", count_of(channel, queue), 1)
+    # Mandatory: it raises when no queue gets the message. To count it first could take longer than it stays.
+    channel.basic.publish("", queue, properties={"expiration": expiration}, mandatory=True)
     wait_for(f"{smaller}: the smaller one counts", lambda: count_of(channel, queue) == 0)
 
 

@@ -1,0 +1,107 @@
+"""php-amqplib's own functional tests, from Debian's source package, run by Debian's PHP and PHPUnit."""
+
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from dataclasses import replace
+from pathlib import Path
+
+from interop.own_tests.sources import DebianSource, unpacked
+from interop.own_tests.suite import HERE, INSIDE, Place, expected, version_of
+from interop.suite import install, junit
+from interop.suite.family import Check, Family, Outcome, Run
+
+SOURCE = DebianSource("php-amqplib", "3.7.3")
+PACKAGES = ("phpunit", "php8.2-cli", "php8.2-common", "php8.2-mbstring", "php8.2-xml", "php-phpseclib3")
+# In this order: an extension finds those that it builds on.
+EXTENSIONS = ("ctype", "tokenizer", "mbstring", "dom", "xml", "xmlwriter", "sockets", "posix")
+SECONDS = 600.0
+TOLD_CHARACTERS = 1500
+
+
+def family() -> Family:
+    known = tuple(expected(HERE / "php-amqplib.expected"))
+    elsewhere = tuple(expected(HERE / "php-amqplib.rabbitmq.expected"))
+    tags = ("own-tests",)
+    return Family("php-amqplib-own-tests", "PHP", observe, known=known, elsewhere=elsewhere, comparable=True, tags=tags)
+
+
+def observe(run: Run) -> Outcome:
+    """Raises ``Unavailable`` when the source or Debian's PHP cannot be had."""
+    root = install.debian_root(PACKAGES, run.cache)
+    archive = SOURCE.archive(run.cache)
+    tree = unpacked(archive, run.scratch / "source")
+    (tree / "vendor").mkdir()
+    shutil.copy(INSIDE / "php" / "autoload.php", tree / "vendor")
+    place = Place.of(run.broker)
+    environment = _environment(root, place)
+    _set_ports(tree, place)
+    if place.authority is not None:
+        _trust(place.authority, tree / "tests" / "certs", _php(root), environment)
+    return Outcome(version_of(archive), _tested(tree, root, environment))
+
+
+def _set_ports(tree: Path, place: Place) -> None:
+    """The tests have ports written out."""
+    for path in (tree / "tests" / "Functional").rglob("*.php"):
+        text = re.sub(r"\b5672\b", str(place.port), path.read_text())
+        path.write_text(re.sub(r"\b5671\b", str(place.tls_port), text))
+
+
+def _trust(authority: Path, certificates: Path, php: list[str], environment: dict[str, str]) -> None:
+    """Put the broker's authority in the place of the tests' own, also under the name that OpenSSL looks for."""
+    (certificates / "ca_certificate.pem").write_bytes(authority.read_bytes())
+    script = 'echo openssl_x509_parse(file_get_contents($argv[1]))["hash"];'
+    command = [*php, "-r", script, str(authority)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    (certificates / "hashed" / f"{done.stdout.strip()}.0").write_bytes(authority.read_bytes())
+
+
+def _php(root: Path) -> list[str]:
+    """PHP that is unpacked, not installed, with the extensions that the tests need."""
+    command = [str(root / "usr/bin/php8.2"), "-n", "-d", f"include_path={root / 'usr/share/php'}"]
+    command += ["-d", f"extension_dir={root / 'usr/lib/php/20220829'}"]
+    for extension in EXTENSIONS:
+        command += ["-d", f"extension={extension}"]
+    return command
+
+
+def _environment(root: Path, place: Place) -> dict[str, str]:
+    multiarch = sysconfig.get_config_var("MULTIARCH") or ""
+    return {
+        **os.environ,
+        "LD_LIBRARY_PATH": str(root / "usr/lib" / multiarch),
+        "TEST_RABBITMQ_HOST": place.host,
+        "TEST_RABBITMQ_PORT": str(place.port),
+    }
+
+
+def _tested(tree: Path, root: Path, environment: dict[str, str]) -> list[Check]:
+    results = tree / "results.xml"
+    command = [*_php(root), str(root / "usr/bin/phpunit"), "--no-configuration"]
+    command += ["--bootstrap", str(tree / "tests/bootstrap.php")]
+    command += ["--verbose", "--colors=never", f"--log-junit={results}", "tests/Functional"]
+    status: int | None = None
+    try:
+        done = subprocess.run(
+            command, cwd=tree, env=environment, capture_output=True, text=True, errors="replace", timeout=SECONDS
+        )
+        said, status = done.stdout + done.stderr, done.returncode
+    except subprocess.TimeoutExpired:
+        said = f"not done in {SECONDS:.0f} s"
+    checks = [_with_reason(check, said) for check in junit.read(results)]
+    if status not in (0, 1, 2) or not results.exists():  # 1, 2: some failed, as the results say
+        told = f"exit status {status}\n{said[-TOLD_CHARACTERS:]}"
+        checks.append(Check("report: phpunit ends in order", "failed", told))
+    return checks
+
+
+def _with_reason(check: Check, said: str) -> Check:
+    """PHPUnit writes the reason of a skip only where people read it."""
+    if check.result != "skipped" or check.explanation:
+        return check
+    name = check.name.rpartition(".")[2]
+    match = re.search(rf"^\d+\) \S+::{re.escape(name)}\b.*\n+(.+)$", said, re.MULTILINE)
+    return replace(check, explanation=match[1].strip() if match else "no reason given")
