@@ -227,6 +227,7 @@ def test_vhost_at_its_connection_limit_is_refused(dial: Connect, admin: Admin, t
         "connection.open",
     )
     first.check_alive()
+    first.hang_up()
     admin.delete_vhost(vhost)
 
 

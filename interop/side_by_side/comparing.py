@@ -10,7 +10,6 @@ from interop.transcript import differing_places
 Item = dict[str, Any]
 Connections = list[list[Item]]
 Place = tuple[str, Any, Any]
-NO_FRAME = "frame"
 
 
 @dataclass(frozen=True)
@@ -22,16 +21,21 @@ class FrameDifference:
     left: Item | None
     right: Item | None
 
+    @property
+    def comparable(self) -> bool:
+        return _kind(self.left) == _kind(self.right)
+
     def places(self) -> Iterator[Place]:
         """Where the frames differ, innermost, as ``differing_places`` has it.
 
         ``connection.start/server_properties/version/1`` is the value of a table's entry, ``basic.deliver/redelivered``
-        an argument, ``header/properties/priority`` a property. Frames that cannot be compared differ at ``frame``.
+        an argument, ``header/properties/priority`` a property. Of frames that cannot be compared both are named:
+        ``frame/basic.get-ok/basic.get-empty``, ``frame/nothing/end``.
         """
-        if self.left is None or self.right is None or _kind(self.left) != _kind(self.right):
-            yield NO_FRAME, self.left, self.right
+        kind, other = _kind(self.left), _kind(self.right)
+        if not self.comparable:
+            yield f"frame/{kind[1]}/{other[1]}", self.left, self.right
             return
-        kind = _kind(self.left)
         for path, ours, theirs in differing_places(_inner(self.left), _inner(self.right)):
             yield f"{kind[1]}/{path}", ours, theirs
 
@@ -49,14 +53,18 @@ def _of_connection(number: int, left: Iterable[Item], right: Iterable[Item]) -> 
             continue
         difference = FrameDifference(number, frame, ours, theirs)
         yield difference
-        if any(place == NO_FRAME for place, _, _ in difference.places()):
+        if not difference.comparable:
             return
 
 
-def _kind(item: Item) -> tuple[str, str]:
+def _kind(item: Item | None) -> tuple[str, str]:
+    """Who sent it, and what it is."""
+    if item is None:
+        return "", "nothing"
     what = next(key for key in ("end", "method", "header", "body", "octets") if key in item)
     return item["from"], str(item["method"]) if what == "method" else what
 
 
-def _inner(item: Item) -> Any:
+def _inner(item: Item | None) -> Any:
+    assert item is not None
     return item["arguments"] if "method" in item else {key: item[key] for key in item if key != "from"}

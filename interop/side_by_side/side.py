@@ -52,7 +52,7 @@ class Comparison:
         for one in self._shown:
             if one not in self._seen and any(_is_for(one, name) for name in self._compared):
                 text = f"nothing differs there, but it is listed: RabbitMQ {one.fact.rabbitmq}"
-                yield Check(f"{' '.join(one.scenarios)}: {one.place}", "failed", text)
+                yield Check(f"{' '.join(one.scenarios)}: {' '.join(one.places)}", "failed", text)
 
     def _first_unlisted(self, amqpd: Recording, rabbitmq: Recording) -> FrameDifference | None:
         name = amqpd.scenario
@@ -66,7 +66,7 @@ class Comparison:
     def _is_listed(self, scenario: str, place: str, own: facts.Fact | None) -> bool:
         """In a row that is about a fact of its ``own``, this fact is what must show."""
         for one in self._shown:
-            if one.fact is not own and _is_for(one, scenario) and _matches(place, one.place):
+            if one.fact is not own and _is_for(one, scenario) and _is_one_of(place, one.places):
                 self._seen.add(one)
                 return True
         return False
@@ -79,8 +79,8 @@ def told(difference: FrameDifference) -> str:
 
 
 def _is_for(one: Shown, scenario: str) -> bool:
-    return any(_matches(scenario, pattern) for pattern in one.scenarios)
+    return _is_one_of(scenario, one.scenarios)
 
 
-def _matches(text: str, pattern: str) -> bool:
-    return fnmatchcase(text, pattern.replace("[", "[[]"))
+def _is_one_of(text: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(text, pattern.replace("[", "[[]")) for pattern in patterns)

@@ -1,9 +1,13 @@
 """``interop/run``: choose families, run them, show what they saw."""
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from rich.console import Console
@@ -50,6 +54,7 @@ def main(
         for family in families:
             click.echo(f"{family.name:28} {family.language:10} {' '.join(_groups(family))}")
         return
+    signal.signal(signal.SIGTERM, _terminated)
     cache = (cache or DEFAULT_CACHE).resolve()
     cache.mkdir(parents=True, exist_ok=True)
     results = _run(families, Place(cache, broker), jobs)
@@ -71,6 +76,27 @@ def _run(families: Sequence[Family], place: Place, jobs: int) -> report.Json:
     rows = run_all(families, place, jobs, lambda row: click.echo(f"{name}: {report.line_of(row)}", err=True))
     report.print_table(rows, Console(width=None if sys.stdout.isatty() else PRINTED_WIDTH), name)
     return report.as_json(rows, about)
+
+
+def _terminated(_signal: int, _frame: object) -> NoReturn:
+    """Take along what was started: brokers, programs, test runners. (Ctrl-C goes to all of them by itself.)"""
+    for process in _descendants(os.getpid()):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGTERM)
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _descendants(process: int) -> list[int]:
+    """Process ids, as /proc has them; none on a system without it."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # The name before the state may hold anything, brackets and blanks as well.
+            parents[int(stat.parent.name)] = int(stat.read_text(errors="replace").rpartition(")")[2].split()[1])
+    found = [process]
+    for known in found:
+        found += [child for child, parent in parents.items() if parent == known]
+    return found[1:]
 
 
 def chosen(families: Sequence[Family], names: Iterable[str]) -> list[Family]:

@@ -6,6 +6,7 @@ What is once there is used again. Several runs may share a cache: who makes a fo
 import fcntl
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -56,6 +57,7 @@ def debian_root(packages: Sequence[str], cache: Path) -> Path:
                 name, version = _output(["dpkg-deb", "--show", "--showformat=${Package} ${Version}", archive]).split()
                 versions[name] = version
                 archive.unlink()
+            _lead_links_back(root)
             directory.mkdir()
             (directory / "versions.json").write_text(json.dumps(versions, indent=1))
     return root
@@ -115,6 +117,18 @@ def _fetched(packages: Sequence[str], apt: Apt) -> list[Path]:
     archives = apt.directory / "archives"
     apt.run("apt-get", *unlocked, "download", *packages, cwd=archives)  # also when the machine has them
     return sorted(archives.glob("*.deb"))
+
+
+def _lead_links_back(root: Path) -> None:
+    """Make links to absolute paths, such as a package's to its own /etc, lead to what was unpacked, where it was."""
+    for folder, subfolders, files in os.walk(root):
+        for name in (*subfolders, *files):
+            link = Path(folder, name)
+            if link.is_symlink() and (target := link.readlink()).is_absolute():
+                inside = root / target.relative_to("/")
+                if inside.exists() and not target.is_relative_to(root):
+                    link.unlink()
+                    link.symlink_to(inside)
 
 
 def _run(command: Sequence[str | Path], directory: Path | None = None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from interop.suite.family import Check
-from interop.suite.report import Json, together
+from interop.suite.report import Json, some, together
 
 BEGIN, END = "<!-- begin: written by interop/run -->", "<!-- end: written by interop/run -->"
 _BETWEEN = re.compile(f"(?<={re.escape(BEGIN)}\n).*?(?={re.escape(END)})", re.DOTALL)
@@ -50,9 +50,12 @@ def _reasons(family: Json) -> Iterable[str]:
         yield f"- {name}, not run: {family['unavailable']}"
     checks = [Check(one["check"], one["result"], one["explanation"]) for one in family["checks"]]
     for reason, names in together(check for check in checks if check.result == "skipped"):
-        yield f"- {name}, skipped `{'`, `'.join(names)}`: {reason}"
+        yield f"- {name}, skipped {some(names)}: {reason}"
+    for one in checks:
+        if one.result == "passed" and one.explanation:
+            yield f"- {name}, {one.name}: {one.explanation.splitlines()[0]}"
     expected: dict[str, list[str]] = {}
     for one in family["expected"]:
         expected.setdefault(one["reason"], []).append(one["check"])
     for reason, names in expected.items():
-        yield f"- {name}, expected to fail `{'`, `'.join(names)}`: {reason}"
+        yield f"- {name}, expected to fail {some(names)}: {reason}"

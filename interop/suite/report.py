@@ -12,6 +12,7 @@ from interop.suite.running import Row
 from interop.suite.tap import scenario_of
 
 Json = dict[str, Any]
+NAMES_SHOWN = 5  # of checks with the same reason
 SHOWN_CHARACTERS = 1500  # of what is told about one failed check
 
 
@@ -77,7 +78,8 @@ def _cells(row: Row) -> list[str]:
 def _print_notes(row: Row, console: Console) -> None:
     lines = [f"  FAILED {check.name}: {check.explanation[:SHOWN_CHARACTERS]}" for check in row.failures]
     lines += [f"  expected: {check}: {reason}" for check, reason in row.expected.items()]
-    lines += [f"  skipped: {', '.join(names)}: {reason}" for reason, names in together(row.skips)]
+    lines += [f"  skipped: {some(names)}: {reason}" for reason, names in together(row.skips)]
+    lines += [f"  {check.name}: {check.explanation}" for check in row.passed_but]
     if row.unavailable:
         lines.append(f"  not run: {row.unavailable}")
     if lines:
@@ -89,6 +91,13 @@ def together(checks: Iterable[Check]) -> list[tuple[str, list[str]]]:
     ordered = sorted(checks, key=lambda check: check.explanation)
     groups = groupby(ordered, key=lambda check: check.explanation)
     return [(reason, [scenario_of(check) for check in group]) for reason, group in groups]
+
+
+def some(names: Sequence[str]) -> str:
+    """The names, or the first of many."""
+    told = list(dict.fromkeys(names))
+    more = [f"{len(told) - NAMES_SHOWN} more"] if len(told) > NAMES_SHOWN + 1 else told[NAMES_SHOWN:]
+    return ", ".join([*told[:NAMES_SHOWN], *more])
 
 
 def _closing(rows: Sequence[Row]) -> str:

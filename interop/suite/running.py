@@ -38,6 +38,11 @@ class Row:
     def skips(self) -> list[Check]:
         return [check for check in self.checks if check.result == "skipped"]
 
+    @property
+    def passed_but(self) -> list[Check]:
+        """What passed with something to say about it: a second try, for instance."""
+        return [check for check in self.checks if check.result == "passed" and check.explanation]
+
 
 @dataclass(frozen=True)
 class Place:

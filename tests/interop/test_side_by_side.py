@@ -13,7 +13,7 @@ from interop.side_by_side.wording import SHOWN, worded
 
 Item = dict[str, Any]
 
-START = Shown(facts.VERSION, "connection.start/server_properties/version/1")
+START = Shown(facts.VERSION, ("connection.start/server_properties/version/1",))
 
 
 def sent(method: str, channel: int = 1, **arguments: Any) -> Item:
@@ -74,6 +74,16 @@ def test_frames_of_one_method_are_compared_on() -> None:
     assert [place for difference in found for place, _, _ in difference.places()] == ["a/n", "b/n"]
 
 
+def test_frames_of_different_methods_differ_at_a_place_that_names_both() -> None:
+    for ours, theirs, place in (
+        (came("a"), came("b"), "frame/a/b"),
+        (came("a"), None, "frame/a/nothing"),
+        ({"from": "server", "end": True}, sent("a"), "frame/end/a"),
+    ):
+        (difference,) = differences([[ours]], [[theirs] if theirs else []])
+        assert [found for found, _, _ in difference.places()] == [place]
+
+
 def test_after_frames_of_different_methods_nothing_more_is_said() -> None:
     assert len(list(differences([[came("a"), came("b")]], [[came("b"), came("a")]]))) == 1
 
@@ -95,12 +105,12 @@ def test_a_listed_place_passes_and_the_next_difference_is_told() -> None:
 
 
 def test_a_listed_place_is_for_its_scenarios_only() -> None:
-    one = comparison(Shown(facts.VERSION, START.place, ("test_z.*",)))
+    one = comparison(Shown(facts.VERSION, START.places, ("test_z.*",)))
     assert one.check(recording(start("3.13.7")), recording(start("3.10.8"))).result == "failed"
 
 
 def test_a_bracket_in_the_name_of_a_scenario_is_meant_literally() -> None:
-    one = comparison(Shown(facts.VERSION, START.place, ("test_z.*", "test_x.test_y[a]")))
+    one = comparison(Shown(facts.VERSION, START.places, ("test_z.*", "test_x.test_y[a]")))
     assert one.check(recording(start("3.13.7")), recording(start("3.10.8"))).result == "passed"
 
 

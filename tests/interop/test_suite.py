@@ -209,13 +209,19 @@ def test_a_page_gets_a_row_for_each_family_and_the_reasons(tmp_path: Path) -> No
     text = page.read_text()
     assert (text.startswith("before\n"), text.endswith("after\n"), "old" in text) == (True, True, False)
     told = pages.reasons(families).splitlines()
-    assert told == ["- good, skipped `get`: no such thing", "- good, expected to fail `x`, `y`: it is so"]
+    assert told == ["- good, skipped get: no such thing", "- good, expected to fail x, y: it is so"]
 
 
 def test_a_page_without_a_place_is_refused(tmp_path: Path) -> None:
     (page := tmp_path / "page.md").write_text("nothing here\n")
     with pytest.raises(ValueError, match="no place for the table"):
         pages.write(page, "text")
+
+
+def test_of_many_names_the_first_are_shown() -> None:
+    assert report.some(["a", "b", "a"]) == "a, b"
+    assert report.some(list("abcdefgh")) == "a, b, c, d, e, 3 more"
+    assert report.some(list("abcdef")) == "a, b, c, d, e, f"
 
 
 def test_names_choose_families_and_groups(capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,6 +171,7 @@ static void consuming(void) {
   for (int i = 0; i < 3; i++) {
     next_delivery(connection, &first[i]);
     check_bytes("delivered at once", first[i].message.body, bodies[i]);
+    check("not redelivered", !first[i].redelivered);
   }
   check_no_delivery(connection, "no 4th until an ack");
 
@@ -192,6 +193,7 @@ static void consuming(void) {
 
   amqp_basic_cancel(connection, CHANNEL, tag);
   must("basic.cancel", amqp_get_rpc_reply(connection));
+  check_number("no consumer is left", declare_queue(other, queue, PASSIVE, amqp_empty_table).consumer_count, 0);
   check_number("ready while 4, 5, 6 are unacknowledged", message_count(other, queue), 4);
   must("channel.close", amqp_channel_close(connection, CHANNEL, AMQP_REPLY_SUCCESS));
   check_count_soon(other, "all there again when the channel is closed", queue, 7);
@@ -259,18 +261,28 @@ static void auto_delete(void) {
   const char *name = "interop.auto-delete";
   declare_queue(connection, name, AUTO_DELETE, amqp_empty_table);
   check_number("stays while it had no consumer", message_count(connection, name), 0);
-  amqp_basic_cancel(connection, CHANNEL, consume(connection, name, false));
+  amqp_bytes_t first = amqp_bytes_malloc_dup(consume(connection, name, false));
+  amqp_bytes_t last = amqp_bytes_malloc_dup(consume(connection, name, false));
+  amqp_basic_cancel(connection, CHANNEL, first);
+  must("basic.cancel", amqp_get_rpc_reply(connection));
+  check_number("stays while there is a consumer", message_count(connection, name), 0);
+  amqp_basic_cancel(connection, CHANNEL, last);
   must("basic.cancel", amqp_get_rpc_reply(connection));
   try_queue(connection, name, PASSIVE, amqp_empty_table);
   check_channel_closed(connection, "queue goes with its last consumer", AMQP_NOT_FOUND);
 
   declare_exchange(connection, name, "fanout", AUTO_DELETE);
   declare_queue(connection, "interop.bound", 0, amqp_empty_table);
-  bind_queue(connection, "interop.bound", name, "", amqp_empty_table);
-  try_exchange(connection, name, "fanout", PASSIVE);
-  must("exchange is there", amqp_get_rpc_reply(connection));
-  amqp_queue_unbind(connection, CHANNEL, TEXT("interop.bound"), TEXT(name), TEXT(""), amqp_empty_table);
-  must("queue.unbind", amqp_get_rpc_reply(connection));
+  const char *keys[] = {"one", "two"};
+  for (size_t i = 0; i < LENGTH(keys); i++) {
+    bind_queue(connection, "interop.bound", name, keys[i], amqp_empty_table);
+  }
+  for (size_t i = 0; i < LENGTH(keys); i++) {
+    try_exchange(connection, name, "fanout", PASSIVE);
+    must("exchange is there while there is a binding", amqp_get_rpc_reply(connection));
+    amqp_queue_unbind(connection, CHANNEL, TEXT("interop.bound"), TEXT(name), TEXT(keys[i]), amqp_empty_table);
+    must("queue.unbind", amqp_get_rpc_reply(connection));
+  }
   try_exchange(connection, name, "fanout", PASSIVE);
   check_channel_closed(connection, "exchange goes with its last binding", AMQP_NOT_FOUND);
 }
