@@ -8,6 +8,7 @@ program is reported as skipped with that reason.
 import base64
 import json
 import os
+import random
 import shlex
 import signal
 import socket
@@ -30,6 +31,7 @@ from interop.transcript import Json
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.05
+PORTS = range(20000, 32000)  # below those that Linux gives to connections (ip_local_port_range)
 CANNOT = 3  # exit status of a command that acts on a broker, for what this broker cannot be made to do
 ALARM_LOGGED = {True: b"memory resource limit alarm set", False: b"memory resource limit alarm cleared"}
 LOG_CHARACTERS = 4000  # of amqpd's log, shown when something is wrong with it
@@ -232,11 +234,21 @@ alarm_interval = 0.1
 
 
 def _free_ports(count: int) -> list[int]:
+    """Ports that the system gives to nobody by itself: a client that tries to reconnect could otherwise be given the
+    port of the broker that is just restarting, and connect to itself.
+    """
     with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+        return [_bound(stack.enter_context(socket.socket())) for _ in range(count)]
+
+
+def _bound(probe: socket.socket) -> int:
+    while True:
+        port = random.choice(PORTS)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return port
 
 
 @contextmanager

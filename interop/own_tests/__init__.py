@@ -1,9 +1,10 @@
 """The test suites that client libraries have of their own, run against the broker."""
 
-from interop.own_tests import amqp091_go, amqplib, bunny
+from interop.own_tests import amqp091_go, amqplib, bunny, php_amqplib
 from interop.own_tests.suites import SUITES
 from interop.suite.family import Family
 
 
 def families() -> list[Family]:
-    return [*(suite.family() for suite in SUITES), amqplib.family(), amqp091_go.family(), bunny.family()]
+    others = (amqplib, amqp091_go, bunny, php_amqplib)
+    return [*(suite.family() for suite in SUITES), *(other.family() for other in others)]

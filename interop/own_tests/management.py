@@ -45,7 +45,8 @@ def _handler(broker: Broker) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             done = asked("list")
             if self.path != PATH or done.returncode != 0:
-                return self.send_error(404)
+                self.send_error(404)
+                return
             rows = [
                 {"name": row["name"], "client_properties": {"connection_name": row["client_name"]}}
                 for row in json.loads(done.stdout)
@@ -59,11 +60,12 @@ def _handler(broker: Broker) -> type[BaseHTTPRequestHandler]:
         def do_DELETE(self) -> None:
             name = urllib.parse.unquote(self.path.removeprefix(PATH))
             if asked("close", name).returncode != 0:
-                return self.send_error(404)
+                self.send_error(404)
+                return
             self.send_response(204)
             self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_words: object) -> None:
             """Nothing is said on standard error."""
 
     return Handler

@@ -64,7 +64,7 @@ SUITES = (
         tests=("tests",),
         pip=(*PYTEST, "aio-pika==10.2.1", "aiormq==7.2.4", "aiomisc-pytest==2.0.0", "shortuuid==1.0.13"),
         prepare=without_docker,
-        left_out={"*::test_leak_unclosed_channel[[]*": RACE},
+        left_out={"*::test_leak_unclosed_channel[[]*": RACE, "*::test_create_channels_during_reconnect": RACE},
         tls=("tests/test_amqps.py::*",),
     ),
     Suite(

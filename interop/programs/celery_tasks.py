@@ -34,7 +34,7 @@ def _seen(settings: dict[str, Any]) -> Json:
         # Time enough for the worker to take it: if it expires in the queue, nobody reports it.
         expired = app.send_task("add", (1, 1), countdown=2.2, expires=2)
         retried, vain = app.send_task("stubborn", (2,)), app.send_task("insist")
-        later = [app.send_task("note", (f"later {n}",), countdown=1) for n in range(3)]
+        later = [app.send_task("note", (f"later {n}",), countdown=3) for n in range(3)]
         seen["at once"] = app.send_task("note", ("at once",)).get(WAIT)[-1:]
         seen["countdowns"] = sorted(max((result.get(WAIT) for result in later), key=len)[-3:])
         seen["expired"] = _error(expired)

@@ -76,11 +76,17 @@ static void declare(void) {
   must("queue.unbind", amqp_get_rpc_reply(connection));
   publish(connection, queue, "key", "not routed");
   expect_method(connection, AMQP_BASIC_ACK_METHOD);
-  check_number("purge after unbind", amqp_queue_purge(connection, CHANNEL, TEXT(queue))->message_count, 3);
+  amqp_queue_purge_ok_t *purged = amqp_queue_purge(connection, CHANNEL, TEXT(queue));
+  must("queue.purge", amqp_get_rpc_reply(connection));
+  check_number("purge after unbind", purged->message_count, 3);
   publish(connection, "", queue, "one");
   expect_method(connection, AMQP_BASIC_ACK_METHOD);
-  check_number("delete", amqp_queue_delete(connection, CHANNEL, TEXT(queue), 0, 0)->message_count, 1);
-  check_number("delete again", amqp_queue_delete(connection, CHANNEL, TEXT(queue), 0, 0)->message_count, 0);
+  const char *deletions[] = {"delete", "delete again"};
+  for (size_t i = 0; i < LENGTH(deletions); i++) {
+    amqp_queue_delete_ok_t *deleted = amqp_queue_delete(connection, CHANNEL, TEXT(queue), 0, 0);
+    must("queue.delete", amqp_get_rpc_reply(connection));
+    check_number(deletions[i], deleted->message_count, i == 0 ? 1 : 0);
+  }
 
   try_exchange(connection, "interop.odd", "no-such-type", 0);
   amqp_rpc_reply_t reply = amqp_get_rpc_reply(connection);

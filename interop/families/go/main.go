@@ -222,6 +222,7 @@ func consume(s *scenario) {
 	must(ch.Cancel("tag", false))
 	_, open := <-messages
 	s.Check("no delivery after cancel", open, false)
+	s.Check("no consumer is left", result(other.QueueInspect(queue)).Consumers, 0)
 	s.Check("ready while 4, 5, 6 are unacknowledged", messageCount(other, queue), 4)
 	must(ch.Close())
 	s.checkCount("all there again when the channel is closed", other, queue, 7)
@@ -290,16 +291,23 @@ func autoDelete(s *scenario) {
 	result(ch.QueueDeclare(name, false, true, false, false, nil))
 	s.deleteQueueAfterwards(name)
 	s.Check("stays while it had no consumer", messageCount(ch, name), 0)
-	result(ch.Consume(name, "tag", false, false, false, false, nil))
-	must(ch.Cancel("tag", false))
+	for _, tag := range []string{"first", "last"} {
+		result(ch.Consume(name, tag, false, false, false, false, nil))
+	}
+	must(ch.Cancel("first", false))
+	s.Check("stays while there is a consumer", messageCount(ch, name), 0)
+	must(ch.Cancel("last", false))
 	s.checkRefused("queue goes with its last consumer", amqp.NotFound, conn, inspectQueue(name))
 
 	must(ch.ExchangeDeclare(name, "fanout", false, true, false, false, nil))
 	s.deleteExchangeAfterwards(name)
 	s.queue(ch, bound, nil)
-	must(ch.QueueBind(bound, "", name, false, nil))
-	s.Check("exchange is there", inspectExchange(name, "fanout")(ch), nil)
-	must(ch.QueueUnbind(bound, "", name, nil))
+	for _, key := range []string{"first", "last"} {
+		must(ch.QueueBind(bound, key, name, false, nil))
+	}
+	must(ch.QueueUnbind(bound, "first", name, nil))
+	s.Check("exchange stays while there is a binding", inspectExchange(name, "fanout")(ch), nil)
+	must(ch.QueueUnbind(bound, "last", name, nil))
 	s.checkRefused("exchange goes with its last binding", amqp.NotFound, conn, inspectExchange(name, "fanout"))
 }
 

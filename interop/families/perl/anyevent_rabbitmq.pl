@@ -362,6 +362,7 @@ sub consuming {
     check( 'reject makes room', next_message($messages)->{body}, 6 );
 
     request( $channel, 'cancel', consumer_tag => $tag );
+    check( 'no consumer is left', found( $other, $queue )->consumer_count, 0 );
     check( 'ready while 4, 5, 6 are unacknowledged', message_count( $other, $queue ), 4 );
     request( $channel, 'close' );
     check_count( 'all there again when the channel is closed', $other, $queue, 7 );
@@ -414,17 +415,20 @@ sub auto_delete {
     my $channel    = channel($connection);
     declare_queue( $channel, $name, auto_delete => 1 );
     check( 'stays while it had no consumer', message_count( $channel, $name ), 0 );
-    my ( undef, $tag ) = consume( $channel, $name );
-    request( $channel, 'cancel', consumer_tag => $tag );
+    my ( $first, $last ) = map { ( consume( $channel, $name ) )[1] } 1 .. 2;
+    request( $channel, 'cancel', consumer_tag => $first );
+    check( 'stays while there is a consumer', message_count( $channel, $name ), 0 );
+    request( $channel, 'cancel', consumer_tag => $last );
     my @passive = ( queue => $name, passive => 1 );
     refused( 'queue goes with its last consumer', 404, $connection, 'declare_queue', @passive );
 
     @passive = ( exchange => $name, type => 'fanout', passive => 1 );
     declare_exchange( $channel, $name, 'fanout', auto_delete => 1 );
     declare_queue( $channel, $bound );
-    bind_queue( $channel, $bound, $name, '' );
+    bind_queue( $channel, $bound, $name, $_ ) for qw(one two);
+    request( $channel, 'unbind_queue', queue => $bound, exchange => $name, routing_key => 'one' );
     check( 'exchange is there', ref request( $channel, 'declare_exchange', @passive ), 'Net::AMQP::Frame::Method' );
-    request( $channel, 'unbind_queue', queue => $bound, exchange => $name, routing_key => '' );
+    request( $channel, 'unbind_queue', queue => $bound, exchange => $name, routing_key => 'two' );
     refused( 'exchange goes with its last binding', 404, $connection, 'declare_exchange', @passive );
 }
 

@@ -331,6 +331,8 @@ $scenarios['headers'] = static function (): void {
     }
     $headers = headers($seen);
     check('as many headers as were sent', array_keys($headers), array_keys(field_types()));
+    $types = static fn (AMQPTable $one): array => array_map(static fn ($field) => $field[0], iterator_to_array($one));
+    check('of the same types', $types($seen->get('application_headers')), $types($table));
     foreach (field_types() as $name => [, , $expected]) {
         check("header $name", $headers[$name], $expected);
     }

@@ -18,6 +18,7 @@ import asyncio
 import inspect
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +29,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 PATIENCE = 10.0  # seconds that anything which must come may take
+SCENARIO_SECONDS = 60.0  # a scenario that takes longer hangs
+AGAIN_SECONDS = 1.0  # an event loop may swallow the first exception that ends it
 
 
 class Skip(Exception):
@@ -179,12 +182,14 @@ def run(around: Callable[[Callable[[], Awaitable[None]]], None] | None = None) -
     ``around`` runs a coroutine function to its end; ``asyncio.run`` does when it is not given.
     """
     global _current
+    signal.signal(signal.SIGALRM, _hangs)
     chosen = sys.argv[1:]
     for name, function in _scenarios:
         if chosen and name not in chosen:
             continue
         _current = name
         try:
+            signal.setitimer(signal.ITIMER_REAL, SCENARIO_SECONDS, AGAIN_SECONDS)
             if not inspect.iscoroutinefunction(function):
                 function()
             elif around is None:
@@ -196,7 +201,13 @@ def run(around: Callable[[Callable[[], Awaitable[None]]], None] | None = None) -
         except Exception as error:
             _say(False, "no exception", f"{type(error).__name__}: {error}")
             traceback.print_exc()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
     _line(f"1..{_count}")
+
+
+def _hangs(_signal: int, _frame: object) -> None:
+    raise TimeoutError(f"the scenario hangs: it took more than {SCENARIO_SECONDS:.0f} s")
 
 
 def _typed(value: object) -> object:

@@ -261,6 +261,7 @@ def consume() -> None:
         inbox.wait("three come", 3)
         inbox.settle()
         check("and no fourth", inbox.bodies, [b"0", b"1", b"2"])
+        check("not redelivered", [message.delivery_info["redelivered"] for message in inbox.messages], [False] * 3)
         channel.basic_ack(inbox.messages[1].delivery_tag, multiple=True)
         inbox.wait("ack with multiple: two more come", 5)
         inbox.settle()

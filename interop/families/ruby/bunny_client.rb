@@ -479,41 +479,49 @@ scenario "blocked" do
   end
 end
 
+DURABLE_QUEUES = %w[interop.kept interop.consumed].freeze
+
+def declare_durables(channel)
+  channel.confirm_select
+  exchange = channel.direct("interop.durable", durable: true)
+  DURABLE_QUEUES.each { |name| channel.queue(name, durable: true).bind(exchange, routing_key: name) }
+  exchange.publish("persistent", routing_key: "interop.kept", persistent: true)
+  exchange.publish("transient", routing_key: "interop.kept", persistent: false)
+  channel.wait_for_confirms
+end
+
+def delete_durables(channel)
+  DURABLE_QUEUES.each { |name| channel.queue_delete(name) }
+  channel.exchange_delete("interop.durable")
+end
+
 scenario "recovery" do
+  # Bunny declares and binds again what was declared on a connection that recovers. These the broker must keep.
+  on_channel { |channel| declare_durables(channel) }
   recovered = Queue.new
   connected(recover: true, network_recovery_interval: 0.2,
             recovery_completed: -> { recovered << true }) do |connection|
     channel = connection.create_channel
     channel.confirm_select
-    exchange = channel.direct("interop.durable", durable: true)
-    kept, consumed = %w[interop.kept interop.consumed].map do |name|
-      channel.queue(name, durable: true).bind(exchange, routing_key: name)
-    end
+    exchange = channel.direct("interop.durable", no_declare: true)
+    kept, consumed = DURABLE_QUEUES.map { |name| channel.queue(name, no_declare: true) }
     own = channel.queue("", exclusive: true).bind(exchange, routing_key: "own")
     arrived = Queue.new
     [consumed, own].each { |queue| queue.subscribe { |_info, _properties, body| arrived << body } }
     exchange.publish("before", routing_key: "interop.consumed", persistent: true)
-    exchange.publish("persistent", routing_key: "interop.kept", persistent: true)
-    exchange.publish("transient", routing_key: "interop.kept", persistent: false)
-    channel.wait_for_confirms
     check "consuming before the restart", take(arrived), "before"
 
-    begin
-      control "restart"
-    rescue Skip
-      [kept, consumed, exchange].each(&:delete)
-      raise
-    end
+    control "restart"
     check "the client recovers by itself", take(recovered)
     exchange.publish("after", routing_key: "interop.consumed", persistent: true)
     check "publishing is confirmed", channel.wait_for_confirms
-    check "consuming goes on", take(arrived), "after"
+    check "consuming goes on, by the durable exchange, queue and binding", take(arrived), "after"
     exchange.publish("own", routing_key: "own")
     check "its server-named queue and binding are there, too", take(arrived), "own"
-    check "the exchange is there", connection.exchange_exists?("interop.durable")
     check "the persistent message is there, the transient one is not", drained(kept), ["persistent"]
-    [kept, consumed, exchange].each(&:delete)
   end
+ensure
+  on_channel { |channel| delete_durables(channel) }
 end
 
 run
