@@ -42,7 +42,7 @@ def compare(amqpd: Broker, against: Broker, scratch: Path) -> Outcome:
     with ThreadPoolExecutor(2) as pool:
         ours, theirs = pool.map(recorded, (amqpd, against), ("amqpd", "rabbitmq"))
     comparison = Comparison(token)
-    checks = list(comparison.checks(ours.scenarios, theirs.scenarios))
+    checks = list(comparison.checks(ours.scenarios, theirs.scenarios, {**ours.skipped, **theirs.skipped}))
     if version == facts.RABBITMQ:
         checks += comparison.unseen()
     return Outcome(f"RabbitMQ {version}", checks)

@@ -70,6 +70,8 @@ class _Values:
         if changed.get("method") == "connection.start":
             for key in ABOUT_ITSELF:
                 changed["arguments"]["server_properties"].pop(key, None)
+            # A set: two nodes of one RabbitMQ may name them in either order.
+            changed["arguments"]["mechanisms"] = " ".join(sorted(changed["arguments"]["mechanisms"].split()))
         return changed
 
     def _value(self, value: Any, key: str = "") -> Any:

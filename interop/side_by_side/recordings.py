@@ -37,6 +37,12 @@ class Recorded:
     checks: list[Check]
     scenarios: dict[str, Recording]
 
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Scenarios that were not run, with the reason."""
+        rows = ((check.name.rpartition("conformance.")[2], check) for check in self.checks)
+        return {scenario: check.explanation for scenario, check in rows if check.result == "skipped"}
+
 
 def record(broker: Broker, scratch: Path, token: str) -> Recorded:
     """Run the whole set. Two runs with the same ``token`` use the same names."""

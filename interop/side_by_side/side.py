@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 from interop import facts
 from interop.conformance.recording import mark_of
@@ -24,12 +25,16 @@ class Comparison:
         self._seen: set[Shown] = set()
         self._compared: list[str] = []
 
-    def checks(self, amqpd: Scenarios, rabbitmq: Scenarios) -> Iterator[Check]:
+    def checks(
+        self, amqpd: Scenarios, rabbitmq: Scenarios, skipped: Mapping[str, str] = MappingProxyType({})
+    ) -> Iterator[Check]:
+        """``skipped`` are the scenarios that could not be run on one of the two, with the reason."""
         for name in sorted(amqpd.keys() | rabbitmq.keys()):
             ours, theirs = amqpd.get(name), rabbitmq.get(name)
             if ours is None or theirs is None:
-                where = "RabbitMQ" if ours is None else "amqpd"
-                yield Check(name, "failed", f"it ran on {where} only")
+                where = f"it ran on {'RabbitMQ' if ours is None else 'amqpd'} only"
+                reason = skipped.get(name)
+                yield Check(name, "skipped", f"{where}: {reason}") if reason else Check(name, "failed", where)
                 continue
             yield self.check(ours, theirs)
 

@@ -58,8 +58,8 @@ def main(
     cache = (cache or DEFAULT_CACHE).resolve()
     cache.mkdir(parents=True, exist_ok=True)
     results = _run(families, Place(cache, broker), jobs)
-    if against is not None:
-        compared = [family for family in families if family.comparable]
+    compared = [family for family in families if family.comparable]
+    if against is not None and compared:
         results["against"] = _run(compared, Place(cache, against), jobs)
     if json_file is not None:
         json_file.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")

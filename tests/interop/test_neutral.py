@@ -80,9 +80,15 @@ def test_made_up_names_are_told_from_each_other() -> None:
 
 def test_of_what_a_broker_says_of_itself_product_version_and_capabilities_stay() -> None:
     names = ("product", "version", "platform", "copyright", "information", "cluster_name")
-    start = came("connection.start", 0, server_properties={name: ["S", name] for name in names})
-    (item,) = cleaned(start)
+    properties = {name: ["S", name] for name in names}
+    (item,) = cleaned(came("connection.start", 0, server_properties=properties, mechanisms="PLAIN AMQPLAIN"))
     assert item["arguments"]["server_properties"].keys() == {"product", "version"}
+
+
+def test_mechanisms_are_a_set() -> None:
+    orders = ("PLAIN AMQPLAIN", "AMQPLAIN PLAIN")
+    one, other = (cleaned(came("connection.start", server_properties={}, mechanisms=order)) for order in orders)
+    assert one == other
 
 
 def test_a_body_with_a_name_in_it_is_compared_as_text() -> None:

@@ -25,7 +25,7 @@ def came(method: str, channel: int = 1, **arguments: Any) -> Item:
 
 
 def start(version: str) -> Item:
-    return came("connection.start", 0, server_properties={"version": ["S", version]})
+    return came("connection.start", 0, server_properties={"version": ["S", version]}, mechanisms="PLAIN")
 
 
 CLOSE = came("channel.close", reply_code=406, reply_text="PRECONDITION_FAILED - x", class_id=50, method_id=10)
@@ -42,6 +42,13 @@ def comparison(*shown: Shown) -> Comparison:
 
 
 # The first difference
+
+
+def test_a_scenario_that_could_not_be_run_on_one_broker_is_skipped_and_one_that_is_missing_fails() -> None:
+    ours = {"a": recording(CLOSE, name="a"), "b": recording(CLOSE, name="b")}
+    told_of = {check.name: check for check in comparison().checks(ours, {}, {"a": "no way to raise an alarm"})}
+    assert (told_of["a"].result, told_of["b"].result) == ("skipped", "failed")
+    assert told_of["a"].explanation == "it ran on amqpd only: no way to raise an alarm"
 
 
 def test_equal_frames_do_not_differ() -> None:
