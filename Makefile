@@ -79,7 +79,7 @@ fuzz: .venv-dev/.plugins ## feed broken sessions to the core for a minute (FUZZ=
 powercut: .venv-dev/.plugins ## cut the power of a loop-mounted filesystem under load (root)
 	$(DEV)/pytest -m root $(or $(TESTS),tests/process)
 
-clean: ## remove everything that make made, but not ./var
+clean: ## remove everything that make made, but not ./var and the clients in .cache
 	rm -rf .venv .venv-dev .venv-compiled build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache \
 		.import_linter_cache .hypothesis plugins/*/build plugins/*/src/*.egg-info
 	find amqpd tests interop bench plugins setup.py -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

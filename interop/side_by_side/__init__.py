@@ -23,7 +23,7 @@ def families() -> list[Family]:
     def rows(run: Run) -> Outcome:
         return Outcome("", record(run.broker, run.scratch, _new_token()).checks)
 
-    return [Family("frames", "Python", rows, ci=True, tags=("frames and transcripts",))]
+    return [Family("frames", "Python", rows, ci=True, tags=("own",))]
 
 
 def compare(amqpd: Broker, against: Broker, scratch: Path) -> Outcome:

@@ -49,6 +49,8 @@ def main(
     NAMES are families, or groups of them (python, node, own-tests, ci ...); without a name all run. Exit status: 0 when
     nothing failed that is not listed with a reason, 1 otherwise, 2 for a name that does not exist.
     """
+    if writing and (names or broker):
+        raise click.UsageError("--pages shows what amqpd does with all families: not with NAMES or --broker")
     families = chosen(every.families(against), names)
     if listing:
         for family in families:
@@ -57,10 +59,13 @@ def main(
     signal.signal(signal.SIGTERM, _terminated)
     cache = (cache or DEFAULT_CACHE).resolve()
     cache.mkdir(parents=True, exist_ok=True)
-    results = _run(families, Place(cache, broker), jobs)
+    # Some families use the other broker, too, and some restart it.
+    results = _run(families, Place(cache, broker), jobs if against is None else 1)
     compared = [family for family in families if family.comparable]
     if against is not None and compared:
-        results["against"] = _run(compared, Place(cache, against), jobs)
+        results["against"] = _run(compared, Place(cache, against), 1)
+        for line in report.differing(results["families"], results["against"]["families"]):
+            click.echo(line)
     if json_file is not None:
         json_file.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     if writing:

@@ -24,7 +24,7 @@ def _compared(against: str) -> Family:
         with running_elsewhere(against) as other:
             return side_by_side.compare(run.broker, other, run.scratch)
 
-    return Family("side-by-side", "Python", frames, tags=("frames",))
+    return Family("side-by-side", "Python", frames, tags=("own",))
 
 
 def about(url: str | None) -> dict[str, str]:

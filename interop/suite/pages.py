@@ -27,7 +27,10 @@ def written(page: Path) -> str:
 
 def table(families: Sequence[Json]) -> str:
     """A row for each family: what was tested and the counts."""
-    lines = ["| client | language | version | checks | passed | failed | skipped |", "|---|---|---|--:|--:|--:|--:|"]
+    lines = [
+        "| client | language | version | checks | passed | failed | skipped | seconds |",
+        "|---|---|---|" + "--:|" * 5,
+    ]
     return "\n".join([*lines, *(_row(family) for family in families)]) + "\n"
 
 
@@ -36,6 +39,7 @@ def _row(family: Json) -> str:
     failed = f"{family['failed']}" + (f" (and {len(family['expected'])} expected)" if family["expected"] else "")
     version = "not run" if family["unavailable"] else family["version"]
     cells = [family["family"], family["language"], version, total, family["passed"], failed, family["skipped"]]
+    cells.append(round(family["seconds"]))
     return f"| {' | '.join(str(cell) for cell in cells)} |"
 
 

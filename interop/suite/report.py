@@ -1,6 +1,6 @@
 """What the suite shows: the table, what is to be read below it, and JSON."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -49,6 +49,22 @@ def has_failures(results: Json, *, complete: bool) -> bool:
     if any(family["failed"] or (complete and family["unavailable"]) for family in results["families"]):
         return True
     return "against" in results and has_failures(results["against"], complete=complete)
+
+
+def differing(families: Sequence[Json], others: Sequence[Json]) -> Iterator[str]:
+    """A line for each check with another result on the other broker, and for each that is on one only."""
+    there = {(family["family"], one["check"]): one["result"] for family in others for one in family["checks"]}
+    names = {family["family"] for family in others}
+    here = {
+        (family["family"], one["check"]): one["result"]
+        for family in families
+        if family["family"] in names
+        for one in family["checks"]
+    }
+    for key in here | there:
+        left, right = here.get(key, "not made"), there.get(key, "not made")
+        if left != right:
+            yield f"differs: {key[0]}, {key[1]}: {left}, and there {right}"
 
 
 def print_table(rows: Sequence[Row], console: Console, broker: str) -> None:

@@ -205,7 +205,7 @@ def test_a_page_gets_a_row_for_each_family_and_the_reasons(tmp_path: Path) -> No
     page = tmp_path / "page.md"
     page.write_text(f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n")
     pages.write(page, pages.table(families))
-    assert "| good | Python | 1.0 | 4 | 1 | 0 (and 2 expected) | 1 |" in pages.written(page)
+    assert "| good | Python | 1.0 | 4 | 1 | 0 (and 2 expected) | 1 | 0 |" in pages.written(page)
     text = page.read_text()
     assert (text.startswith("before\n"), text.endswith("after\n"), "old" in text) == (True, True, False)
     told = pages.reasons(families).splitlines()
@@ -222,6 +222,15 @@ def test_of_many_names_the_first_are_shown() -> None:
     assert report.some(["a", "b", "a"]) == "a, b"
     assert report.some(list("abcdefgh")) == "a, b, c, d, e, 3 more"
     assert report.some(list("abcdef")) == "a, b, c, d, e, f"
+
+
+def test_checks_with_another_result_on_another_broker_are_told() -> None:
+    here = report.as_json(
+        [row_of("a", Check("x", "passed"), Check("y", "passed")), row_of("b", Check("x", "passed"))], {}
+    )
+    there = report.as_json([row_of("a", Check("x", "skipped", "no"), Check("y", "passed"))], {})
+    told = list(report.differing(here["families"], there["families"]))
+    assert told == ["differs: a, x: passed, and there skipped"]
 
 
 def test_names_choose_families_and_groups(capsys: pytest.CaptureFixture[str]) -> None:
