@@ -19,6 +19,9 @@ PAGES: Final = [
     "README.md",
     "CHANGELOG.md",
     "plugins/README.md",
+    "interop/README.md",
+    "interop/families/README.md",
+    "interop/families/RECIPES.md",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "plugins").glob("*/README.md")),
 ]

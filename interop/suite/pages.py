@@ -54,7 +54,7 @@ def _reasons(family: Json) -> Iterable[str]:
         yield f"- {name}, not run: {family['unavailable']}"
     checks = [Check(one["check"], one["result"], one["explanation"]) for one in family["checks"]]
     for reason, names in together(check for check in checks if check.result == "skipped"):
-        yield f"- {name}, skipped {some(names)}: {reason}"
+        yield f"- {name}, skipped {_quoted(names)}: {reason}"
     for one in checks:
         if one.result == "passed" and one.explanation:
             yield f"- {name}, {one.name}: {one.explanation.splitlines()[0]}"
@@ -62,4 +62,8 @@ def _reasons(family: Json) -> Iterable[str]:
     for one in family["expected"]:
         expected.setdefault(one["reason"], []).append(one["check"])
     for reason, names in expected.items():
-        yield f"- {name}, expected to fail {some(names)}: {reason}"
+        yield f"- {name}, expected to fail {_quoted(names)}: {reason}"
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return some([f"`{name}`" for name in names])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from io import StringIO
 from pathlib import Path
@@ -209,7 +210,7 @@ def test_a_page_gets_a_row_for_each_family_and_the_reasons(tmp_path: Path) -> No
     text = page.read_text()
     assert (text.startswith("before\n"), text.endswith("after\n"), "old" in text) == (True, True, False)
     told = pages.reasons(families).splitlines()
-    assert told == ["- good, skipped get: no such thing", "- good, expected to fail x, y: it is so"]
+    assert told == ["- good, skipped `get`: no such thing", "- good, expected to fail `x`, `y`: it is so"]
 
 
 def test_a_page_without_a_place_is_refused(tmp_path: Path) -> None:
@@ -263,3 +264,25 @@ def test_a_runner_that_wrote_nothing_has_failed(tmp_path: Path) -> None:
 def test_results_can_be_written_as_json() -> None:
     told = report.as_json([row_of("a", Check("x", "failed", "no"))], {"product": "amqpd"})
     assert json.loads(json.dumps(told)) == told
+
+
+# ---- the table in the pages
+
+
+def test_the_readme_has_every_family_and_the_versions_that_are_pinned() -> None:
+    rows = [line.split(" | ") for line in pages.written(programs.REPOSITORY / "README.md").splitlines()[3:] if line]
+    shown = {cells[0].removeprefix("| "): cells[2] for cells in rows}
+    assert list(shown) == [family.name for family in every.families()], "write it again: interop/run --pages"
+    pinned = {
+        program.name: requirement.rpartition("=" if program.pip else "@")[2]
+        for path in programs.FAMILIES.glob("*/families.toml")
+        for program in programs.programs_of(path)
+        for requirement in (*program.pip, *program.npm)
+        if re.split(r"[\[=@]", requirement.lstrip("@"))[0] == program.package
+    }
+    assert {name: shown[name] for name in pinned} == pinned, "write it again: interop/run --pages"
+
+
+def test_the_readme_shows_no_failure_that_is_not_explained() -> None:
+    rows = [line.split(" | ") for line in pages.written(programs.REPOSITORY / "README.md").splitlines()[3:] if line]
+    assert [cells[0] for cells in rows if not cells[5].startswith("0")] == []
