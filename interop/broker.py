@@ -87,6 +87,11 @@ class Broker:
     data_dir: Path | None = None
 
     @property
+    def tool(self) -> tuple[str, ...]:
+        """amqpd's command line for this broker, an amqpd of our own, up to where its words come."""
+        return (*self.command[:-1], "--data-dir", str(self.data_dir))
+
+    @property
     def vhost(self) -> str:
         path = urllib.parse.urlsplit(self.url).path
         return urllib.parse.unquote(path[1:]) or "/"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from interop.own_tests.management import management_port
 from interop.own_tests.sources import DebianSource, unpacked
-from interop.own_tests.suite import HERE, expected, version_of
+from interop.own_tests.suite import own_tests, version_of
 from interop.suite import install
 from interop.suite.control import controlling
 from interop.suite.family import Check, Family, Outcome, Result, Run
@@ -29,8 +29,7 @@ RESULTS: Mapping[str, Result] = {"pass": "passed", "fail": "failed", "skip": "sk
 
 
 def family() -> Family:
-    known = tuple(expected(HERE / "amqp091-go.expected"))
-    return Family("amqp091-go-own-tests", "Go", observe, known=known, comparable=True, tags=("own-tests",))
+    return own_tests("amqp091-go", "Go", observe)
 
 
 def observe(run: Run) -> Outcome:

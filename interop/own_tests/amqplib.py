@@ -13,8 +13,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
-from interop.own_tests.suite import HERE, expected
-from interop.suite import install
+from interop.own_tests.suite import own_tests
+from interop.suite import install, junit
 from interop.suite.family import Check, Family, Outcome, Run, Unavailable
 
 CLIENT = "amqplib@2.2.0"  # from 2.2.1 on the package leaves the tests out
@@ -26,8 +26,7 @@ DEFAULT_PORT = "5672"
 
 
 def family() -> Family:
-    known = tuple(expected(HERE / "amqplib.expected"))
-    return Family("amqplib-own-tests", "Node.js", observe, known=known, comparable=True, tags=("own-tests",))
+    return own_tests("amqplib", "Node.js", observe)
 
 
 def observe(run: Run) -> Outcome:
@@ -81,12 +80,4 @@ def _results(element: ET.Element, above: tuple[str, ...] = ()) -> Iterator[Check
         if child.tag == "testsuite":
             yield from _results(child, (*above, name))
         elif child.tag == "testcase":
-            yield _result(": ".join((*above, name)), child)
-
-
-def _result(name: str, case: ET.Element) -> Check:
-    if (failure := case.find("failure")) is not None:
-        return Check(name, "failed", (failure.get("message") or failure.text or "").strip())
-    if (skipped := case.find("skipped")) is not None:
-        return Check(name, "skipped", (skipped.get("message") or "").strip() or "no reason given")
-    return Check(name, "passed")
+            yield junit.check(": ".join((*above, name)), child)

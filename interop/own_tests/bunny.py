@@ -3,14 +3,13 @@
 import json
 import os
 import re
-import subprocess
 import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from interop.own_tests.provision import NOTHING, Access, provided
 from interop.own_tests.sources import DebianSource, unpacked
-from interop.own_tests.suite import HERE, INSIDE, NO_TLS, Place, expected, version_of
+from interop.own_tests.suite import INSIDE, NO_TLS, Place, own_tests, ran, version_of
 from interop.suite import install
 from interop.suite.family import Check, Family, Outcome, Result, Run
 
@@ -46,8 +45,7 @@ RESULTS: Mapping[str, Result] = {"passed": "passed", "failed": "failed", "pendin
 
 
 def family() -> Family:
-    known = tuple(expected(HERE / "bunny.expected"))
-    return Family("bunny-own-tests", "Ruby", observe, known=known, comparable=True, tags=("own-tests",))
+    return own_tests("bunny", "Ruby", observe)
 
 
 def observe(run: Run) -> Outcome:
@@ -85,15 +83,7 @@ def _tested(tree: Path, root: Path, place: Place, left_out: Mapping[str, str]) -
     names = [str(path.relative_to(tree)) for path in files if path.name not in left_out]
     command = [str(root / "usr/bin/ruby3.1"), str(root / "usr/bin/rspec"), "--format", "json", "--out", str(results)]
     environment = _environment(root, place)
-    said = ""
-    status: int | None = None
-    try:
-        done = subprocess.run(
-            [*command, *names], cwd=tree, env=environment, capture_output=True, text=True, timeout=SECONDS
-        )
-        said, status = done.stdout + done.stderr, done.returncode
-    except subprocess.TimeoutExpired:
-        said = f"not done in {SECONDS:.0f} s"
+    said, status = ran([*command, *names], tree, environment, SECONDS)
     if results.exists() and (text := results.read_text()):
         report = json.loads(text)
         for example in report["examples"]:

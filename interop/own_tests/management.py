@@ -35,10 +35,9 @@ def management_port(broker: Broker) -> Iterator[int]:
 
 def _handler(broker: Broker) -> type[BaseHTTPRequestHandler]:
     """Answers requests by amqpd's command line."""
-    program = broker.command[: broker.command.index("run")]
 
     def asked(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [*program, "--json", "--data-dir", str(broker.data_dir), "connections", *words]
+        command = [*broker.tool, "--json", "connections", *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS)
 
     class Handler(BaseHTTPRequestHandler):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from interop.own_tests.sources import DebianSource, unpacked
-from interop.own_tests.suite import HERE, INSIDE, NO_TLS, Place, expected, version_of
+from interop.own_tests.suite import INSIDE, NO_TLS, Place, own_tests, ran, version_of
 from interop.suite import install, junit
 from interop.suite.family import Check, Family, Outcome, Run
 
@@ -23,8 +23,7 @@ TOLD_CHARACTERS = 1500
 
 
 def family() -> Family:
-    known = tuple(expected(HERE / "php-amqplib.expected"))
-    return Family("php-amqplib-own-tests", "PHP", observe, known=known, comparable=True, tags=("own-tests",))
+    return own_tests("php-amqplib", "PHP", observe)
 
 
 def observe(run: Run) -> Outcome:
@@ -91,14 +90,7 @@ def _tested(tree: Path, root: Path, environment: dict[str, str]) -> list[Check]:
     command = [environment["PHP_BINARY"], str(root / "usr/bin/phpunit"), "--no-configuration"]
     command += ["--bootstrap", str(tree / "tests/bootstrap.php")]
     command += ["--verbose", "--colors=never", f"--log-junit={results}", "tests/Functional"]
-    status: int | None = None
-    try:
-        done = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, text=True, errors="replace", timeout=SECONDS
-        )
-        said, status = done.stdout + done.stderr, done.returncode
-    except subprocess.TimeoutExpired:
-        said = f"not done in {SECONDS:.0f} s"
+    said, status = ran(command, tree, environment, SECONDS)
     checks = [_with_reason(check, said) for check in junit.read(results)]
     if status not in (0, 1, 2) or not results.exists():  # 1, 2: some failed, as the results say
         told = f"exit status {status}\n{said[-TOLD_CHARACTERS:]}"

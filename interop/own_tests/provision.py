@@ -51,10 +51,8 @@ def provided(broker: Broker, accesses: Iterable[Access]) -> Iterator[None]:
 
 
 def _by_command(broker: Broker, vhosts: list[str], passwords: dict[str, str], accesses: list[Access]) -> None:
-    program = broker.command[: broker.command.index("run")]
-
     def run(*words: str) -> None:
-        subprocess.run([*program, "--data-dir", str(broker.data_dir), *words], check=True, capture_output=True)
+        subprocess.run([*broker.tool, *words], check=True, capture_output=True)
 
     for vhost in vhosts:
         run("vhosts", "add", vhost)

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import subprocess
+import tempfile
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,16 +67,7 @@ class Suite:
     tls: tuple[str, ...] = ()
 
     def family(self) -> Family:
-        known = tuple(expected(HERE / f"{self.client}.expected"))
-        return Family(
-            f"{self.client}-own-tests",
-            "Python",
-            self.observe,
-            known=known,
-            elsewhere=tuple(expected(HERE / f"{self.client}.rabbitmq.expected")),
-            comparable=True,
-            tags=("own-tests",),
-        )
+        return own_tests(self.client, "Python", self.observe)
 
     def observe(self, run: Run) -> Outcome:
         python = install.virtual_environment(self.pip, run.cache)
@@ -117,30 +109,46 @@ class Suite:
         }
 
 
-def _results(command: Sequence[str], tree: Path, environment: Mapping[str, str], results: Path) -> list[Check]:
-    """What one run of pytest says."""
-    log = results.with_suffix(".log")
+def own_tests(client: str, language: str, observe: Callable[[Run], Outcome]) -> Family:
+    """The family of a client's own tests; what may fail stands in ``<client>.expected``."""
+    return Family(
+        f"{client}-own-tests",
+        language,
+        observe,
+        known=tuple(expected(HERE / f"{client}.expected")),
+        elsewhere=tuple(expected(HERE / f"{client}.rabbitmq.expected")),
+        comparable=True,
+        tags=("own-tests",),
+    )
+
+
+def ran(command: Sequence[str], tree: Path, environment: Mapping[str, str], seconds: float) -> tuple[str, int | None]:
+    """What a test runner says, and its exit status; None when it took longer than ``seconds``."""
     status: int | None = None
-    with log.open("wb") as output:
+    # Into a file: what the tests leave behind may hold a pipe open for ever.
+    with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            [*command, f"--junitxml={results}"],
-            cwd=tree,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            command, cwd=tree, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
         try:
-            status = process.wait(SUITE_SECONDS)
+            status = process.wait(seconds)
         except subprocess.TimeoutExpired:
-            output.write(f"\nnot done in {SUITE_SECONDS:.0f} s".encode())
+            output.write(f"\nnot done in {seconds:.0f} s".encode())
         finally:
             process.kill()
             process.wait()
+        output.seek(0)
+        return output.read().decode(errors="replace"), status
+
+
+def _results(command: Sequence[str], tree: Path, environment: Mapping[str, str], results: Path) -> list[Check]:
+    """What one run of pytest says."""
+    said, status = ran([*command, f"--junitxml={results}"], tree, environment, SUITE_SECONDS)
     checks = junit.read(results)
     if status not in (0, 1):  # 1: some failed, as the results say
-        said = log.read_text(errors="replace")[-TOLD_CHARACTERS:]
-        checks.append(Check("report: pytest ends in order", "failed", f"exit status {status}\n{said}"))
+        checks.append(
+            Check("report: pytest ends in order", "failed", f"exit status {status}\n{said[-TOLD_CHARACTERS:]}")
+        )
     return checks
 
 

@@ -19,10 +19,11 @@ def read(report: Path) -> list[Check]:
 def _checks(root: ET.Element) -> Iterator[Check]:
     for case in root.iter("testcase"):
         name = ".".join(part for part in (case.get("classname"), case.get("name")) if part)
-        yield _check(name, case)
+        yield check(name, case)
 
 
-def _check(name: str, case: ET.Element) -> Check:
+def check(name: str, case: ET.Element) -> Check:
+    """What became of a test; ``case`` is its element."""
     for tag, result in _RESULTS:
         if (child := case.find(tag)) is not None:
             told = child.get("message") or child.text or ""
