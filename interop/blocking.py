@@ -9,7 +9,7 @@ import pika
 import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0  # for what must come, on the slowest machine
 
 Refusal = list[str | int]
 

@@ -22,7 +22,8 @@ from kombu import Queue, pools
 from interop.blocking import scratch
 
 SETTINGS = "INTEROP_CELERY"
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
+STOP_SECONDS = 60.0
 LOG_CHARACTERS = 4000
 DELAYS = [f"celery_delayed_{level}" for level in range(28)]  # a queue and an exchange each: kombu fixes the names
 
@@ -138,7 +139,7 @@ class WorkerProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(20)
+            return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise AssertionError(f"the worker does not stop:\n{self.log()}") from None

@@ -20,8 +20,9 @@ Arguments = Mapping[str, Any]
 class Inbox:
     """A consumer on a channel of its own that notes every delivery; it settles nothing by itself.
 
-    ``bodies`` are the bodies as they came, with " again" behind a redelivered one; ``tags`` the newest delivery tag
-    of each body; ``cancelled`` says whether the broker ended the consumer.
+    ``bodies`` are the bodies as they came, with " again" behind a redelivered one; ``methods`` and ``properties`` what
+    came with them; ``tags`` the newest delivery tag of each body; ``cancelled`` says whether the broker ended the
+    consumer.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Inbox:
     ) -> None:
         self.connection = connection
         self.bodies: list[str] = []
+        self.methods: list[Any] = []
         self.properties: list[pika.BasicProperties] = []
         self.tags: dict[str, int] = {}
         self.cancelled = False
@@ -52,6 +54,7 @@ class Inbox:
     def _on_message(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
         text = body.decode()
         self.bodies.append(text + (" again" if method.redelivered else ""))
+        self.methods.append(method)
         self.properties.append(properties)
         self.tags[text] = method.delivery_tag
 
@@ -93,6 +96,12 @@ def lose(connection: pika.BlockingConnection) -> None:
 def wait_ready(channel: BlockingChannel, queue: str, count: int) -> None:
     """Return when the queue has ``count`` ready messages; dead letters, for one, arrive a moment later."""
     serve([channel.connection], lambda: ready_count(channel, queue) == count)
+
+
+def wait_a_little(channel: BlockingChannel, queue: str, count: int, seconds: float) -> None:
+    """``wait_ready`` for so long at most: what the queue has then the program tells."""
+    deadline = time.monotonic() + seconds
+    serve([channel.connection], lambda: ready_count(channel, queue) == count or time.monotonic() >= deadline)
 
 
 def get_soon(channel: BlockingChannel, queue: str) -> tuple[Any, pika.BasicProperties, str]:

@@ -29,7 +29,7 @@ def _seen(settings: dict[str, Any]) -> Json:
     with tempfile.TemporaryDirectory() as directory:
         filed = {**settings, "result_backend": f"file://{directory}", "result_chord_retry_interval": 0.2}
         with working(filed) as (app, _):
-            seen["with files"] = _chord(app, 10).get(30)
+            seen["with files"] = _chord(app, 10).get(60)
     return seen
 
 

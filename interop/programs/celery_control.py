@@ -7,11 +7,13 @@ from typing import Any
 from interop.broker import Broker
 from interop.celery_app import clean, working
 from interop.command import main
+from interop.lateness import punctual, within
 from interop.transcript import Json
 
 QUEUE = "interop.celery.control"
 EXTRA = "interop.celery.extra"
-WAIT = 20
+WAIT = 60
+REVOKED_SECONDS = 2  # after which the task that is revoked would be done
 WORKERS = ["w1@interop"]  # asked by name, an answer is not waited for longer than it takes
 
 
@@ -25,24 +27,24 @@ def _seen(settings: dict[str, Any]) -> Json:
     seen: dict[str, Any] = {}
     with working(settings) as (app, worker):
         events = Events(app)
-        seen["ping"] = app.control.ping(WORKERS, timeout=2)
-        inspect = app.control.inspect(WORKERS, timeout=5)
+        answered = {"reply": True, "timeout": WAIT, "destination": WORKERS}
+        seen["ping"] = app.control.ping(WORKERS, timeout=WAIT)
+        inspect = app.control.inspect(WORKERS, timeout=WAIT)
         seen["queues"] = [one["name"] for one in inspect.active_queues()["w1@interop"]]
         seen["tasks"] = [name for name in inspect.registered()["w1@interop"] if not name.startswith("celery.")]
         seen["prefetch"] = inspect.stats()["w1@interop"]["prefetch_count"]
         app.send_task("note", ("never",), countdown=1000, ignore_result=True)
         seen["prefetch with a task that waits"] = _prefetch_with_scheduled(inspect)
-        seen["rate limit"] = app.control.rate_limit("add", "100/s", reply=True, timeout=5, destination=WORKERS)
-        seen["revoked"] = _revoke(app)
-        seen["added queue"] = app.control.add_consumer(EXTRA, reply=True, timeout=5, destination=WORKERS)
+        seen["rate limit"] = app.control.rate_limit("add", "100/s", **answered)
+        seen["revoked"] = punctual(lambda: _revoke(app))
+        seen["added queue"] = app.control.add_consumer(EXTRA, **answered)
         seen["result through it"] = app.send_task("add", (2, 3), queue=EXTRA).get(WAIT)
-        seen["cancelled queue"] = app.control.cancel_consumer(EXTRA, reply=True, timeout=5, destination=WORKERS)
+        seen["cancelled queue"] = app.control.cancel_consumer(EXTRA, **answered)
         seen["events"] = events.of(app.send_task("add", (1, 1)))
         events.stop()
         app.control.shutdown()
         seen["exit status after shutdown"] = worker.process.wait(WAIT)
-        with app.connection_for_read() as connection:
-            seen["given back"] = connection.channel().queue_declare(QUEUE, passive=True).message_count
+        seen["given back"] = _given_back(app)
     return seen
 
 
@@ -55,9 +57,20 @@ def _prefetch_with_scheduled(inspect: Any) -> int:
     return count
 
 
+def _given_back(app: Any) -> int:
+    """How many tasks the worker held; the broker may see later than we do that it has ended."""
+    deadline = time.monotonic() + WAIT
+    with app.connection_for_read() as connection:
+        channel = connection.channel()
+        while not (count := channel.queue_declare(QUEUE, passive=True).message_count) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    return int(count)
+
+
 def _revoke(app: Any) -> str:
-    result = app.send_task("add", (1, 1), countdown=2)
-    app.control.revoke(result.id, reply=True, timeout=5, destination=WORKERS)
+    with within(REVOKED_SECONDS):
+        result = app.send_task("add", (1, 1), countdown=REVOKED_SECONDS)
+        app.control.revoke(result.id, reply=True, timeout=WAIT, destination=WORKERS)
     error = result.get(WAIT, propagate=False)
     return f"{result.state}: {error}"
 
@@ -94,8 +107,8 @@ class Events:
     def of(self, result: Any) -> list[str]:
         """Kinds of events of a task once it is done.
 
-        The client tells of task-sent on its connection and the worker of the rest on its own, in no order between the two: so
-        the last event of each is waited for. One that never comes is missing in what is returned.
+        The client tells of task-sent on its connection and the worker of the rest on its own, in no order between the
+        two: so the last event of each is waited for. One that never comes is missing in what is returned.
         """
         result.get(WAIT)
         with self._changed:

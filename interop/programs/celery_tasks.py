@@ -12,13 +12,20 @@ from celery import chain, group
 from interop.broker import Broker
 from interop.celery_app import WorkerProcess, clean, make_app, working
 from interop.command import main
+from interop.lateness import punctual, within
 from interop.transcript import Json
 
 QUEUE = "interop.celery.tasks"
-WAIT = 20
+WAIT = 60
+LIFE_SECONDS = 2  # of the task that expires
+LATER_SECONDS = 3  # after which tasks with a countdown are done
 
 
 def run(broker: Broker) -> Json:
+    return punctual(lambda: _all(broker))
+
+
+def _all(broker: Broker) -> Json:
     with clean(broker.url, QUEUE):
         return _seen({"broker_url": broker.url, "max_priority": 10, "task_default_queue": QUEUE})
 
@@ -31,11 +38,13 @@ def _seen(settings: dict[str, Any]) -> Json:
         seen["group"] = group(task("add", (n, 1)) for n in range(5)).apply_async().get(WAIT)
         seen["chain"] = chain(task("add", (1, 2)), task("add", (3,)), task("add", (4,))).apply_async().get(WAIT)
         seen["error"] = _error(app.send_task("fail", ("on purpose",)))
-        # Time enough for the worker to take it: if it expires in the queue, nobody reports it.
-        expired = app.send_task("add", (1, 1), countdown=2.2, expires=2)
+        with within(LIFE_SECONDS):  # The worker must take it: if it expires in the queue, nobody reports it.
+            expired = app.send_task("add", (1, 1), countdown=LIFE_SECONDS + 0.2, expires=LIFE_SECONDS)
+            app.send_task("note", ("behind it",)).get(WAIT)
         retried, vain = app.send_task("stubborn", (2,)), app.send_task("insist")
-        later = [app.send_task("note", (f"later {n}",), countdown=3) for n in range(3)]
-        seen["at once"] = app.send_task("note", ("at once",)).get(WAIT)[-1:]
+        with within(LATER_SECONDS):
+            later = [app.send_task("note", (f"later {n}",), countdown=LATER_SECONDS) for n in range(3)]
+            seen["at once"] = app.send_task("note", ("at once",)).get(WAIT)[-1:]
         seen["countdowns"] = sorted(max((result.get(WAIT) for result in later), key=len)[-3:])
         seen["expired"] = _error(expired)
         seen["autoretry"] = retried.get(WAIT)
@@ -54,7 +63,7 @@ def _priorities(settings: dict[str, Any]) -> list[str]:
     last = app.send_task("note", ("last",), priority=0)
     worker = WorkerProcess(settings, "late", ())
     try:
-        noted: list[str] = last.get(WAIT + 10)
+        noted: list[str] = last.get(WAIT)
     finally:
         app.close()
         assert worker.stop() == 0

@@ -9,7 +9,7 @@ from interop.command import main
 from interop.transcript import Json
 
 QUEUE = "interop.celery.lost"
-WAIT = 30
+WAIT = 60
 
 
 def run(broker: Broker) -> Json:

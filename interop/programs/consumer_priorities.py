@@ -4,7 +4,7 @@ from typing import Any
 
 import pika
 
-from interop.blocking import connect, refusal, scratch
+from interop.blocking import connect, ready_count, refusal, scratch
 from interop.broker import Broker
 from interop.command import main
 from interop.transcript import Json
@@ -30,13 +30,18 @@ def by_room(url: str, channel: Any) -> Json:
         told: dict[str, Json] = {"high": [*high.bodies], "none": [*none.bodies], "low": [*low.bodies]}
         high.ack("1")
         low.ack("5")
-        watch([connection])
+        for inbox in (high, low):
+            ready_count(
+                inbox.channel, QUEUE
+            )  # Answered after the ack has been taken; what follows comes by another way.
         publish(channel, "7", "8")
+        serve([connection], lambda: sum(len(inbox.bodies) for inbox in (high, none, low)) == 8)
         watch([connection])
         told["with one place each"] = {"high": high.bodies[2:], "none": none.bodies[2:], "low": low.bodies[2:]}
         high.channel.basic_cancel(high.tag)
         none.ack("3")
         publish(channel, "9")
+        none.wait_for(3)
         watch([connection])
         told["the high one gone"] = none.bodies[2:]
         return told

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from interop.blocking import connect, drain, scratch
+from interop.blocking import connect, drain, ready_count, scratch
 from interop.broker import Broker
 from interop.command import main
 from interop.transcript import Json
-from interop.watching import A_WHILE, confirmed, death_counts, deaths, get_soon
+from interop.watching import A_WHILE, confirmed, death_counts, deaths, get_soon, serve
 
 WORK, RETRY = "interop.cycle_work", "interop.cycle_retry"
 SELF, ONE, TWO, FULL = "interop.cycle_self", "interop.cycle_one", "interop.cycle_two", "interop.cycle_full"
@@ -67,8 +67,10 @@ def expired_circles(channel: Any) -> Json:
     """Nobody rejected: the message ends where it would come back to a queue it died in."""
     for queue in (SELF, ONE):
         channel.basic_publish("", queue, b"x")
+    circles = (SELF, ONE, TWO)
+    serve([channel.connection], lambda: not any(ready_count(channel, queue) for queue in circles))
     channel.connection.sleep(0.6 + A_WHILE)
-    return [drain(channel, queue) for queue in (SELF, ONE, TWO)]
+    return [drain(channel, queue) for queue in circles]
 
 
 def overflow_into_itself(channel: Any) -> Json:

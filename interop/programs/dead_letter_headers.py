@@ -5,7 +5,7 @@ from typing import Any
 
 import pika
 
-from interop.blocking import connect, scratch
+from interop.blocking import WAIT_SECONDS, connect, scratch
 from interop.broker import Broker
 from interop.command import main
 from interop.conformance.codec import Typed
@@ -39,7 +39,7 @@ def types(broker: Broker) -> Json:
         message = channel.get(QUEUE, no_ack=False)
         assert message is not None
         channel.send("basic.reject", delivery_tag=message.tag, requeue=False)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + WAIT_SECONDS
         while (dead := channel.get(DEAD)) is None:
             assert time.monotonic() < deadline, "the dead letter never came"
         typed: dict[str, Any] = typed_headers(dead)

@@ -12,7 +12,7 @@ from interop.blocking import connect, scratch
 from interop.broker import Broker
 from interop.command import main
 from interop.transcript import Json
-from interop.watching import death_counts, get_soon
+from interop.watching import death_counts, get_soon, wait_a_little
 
 LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 QUEUE, DEAD, SELF = "interop.again", "interop.again_dead", "interop.again_self"
@@ -46,7 +46,7 @@ def run(broker: Broker) -> Json:
         row = {"count": 7, "reason": "expired", "queue": DEAD, "time": LONG_AGO, "exchange": ""}
         made_up = pika.BasicProperties(headers={"x-death": [row | {"routing-keys": [SELF]}]})
         channel.basic_publish("", SELF, b"x", made_up)
-        channel.connection.sleep(0.5)  # Up to 3.13 it does not come.
+        wait_a_little(channel, DEAD, 1, 3.0)  # Up to 3.13 it does not come.
         third = channel.basic_get(DEAD, auto_ack=True)[1] or pika.BasicProperties()
         channel.basic_publish("", SELF, b"x", pika.BasicProperties(headers={"x-death": "what is this"}))
         fourth = get_soon(channel, DEAD)[1]

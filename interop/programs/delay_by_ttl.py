@@ -9,14 +9,16 @@ from typing import Any
 
 import pika
 
-from interop.blocking import connect, queue_exists, ready_count, scratch
+from interop.blocking import WAIT_SECONDS, connect, queue_exists, ready_count, scratch
 from interop.broker import Broker
 from interop.command import main
+from interop.lateness import punctual, within
 from interop.transcript import Json
-from interop.watching import Inbox, serve
+from interop.watching import Inbox, watch
 
 EXCHANGE, TARGET, SHARED = "interop.delayed", "interop.delayed_target", "interop.delayed_shared"
 DELAYS = {"third": 900, "first": 100, "second": 500}  # ms
+APART = 0.4  # seconds between two of them, when they are published at the same time
 
 
 def delay_queue(delay: int) -> str:
@@ -44,6 +46,10 @@ def publish(channel: Any, clock: Clock, queue: str, body: str, **properties: Any
 
 
 def run(broker: Broker) -> Json:
+    return punctual(lambda: _seen(broker))
+
+
+def _seen(broker: Broker) -> Json:
     queues = [TARGET, SHARED, *map(delay_queue, DELAYS.values())]
     with scratch(broker.url, queues=queues, exchanges=[EXCHANGE]), connect(broker.url) as connection:
         channel = connection.channel()
@@ -52,18 +58,24 @@ def run(broker: Broker) -> Json:
         channel.queue_bind(TARGET, EXCHANGE, "#")
         clock = Clock(connection)
         to_target = {"x-dead-letter-exchange": EXCHANGE}
-        for name, delay in DELAYS.items():
-            arguments = to_target | {"x-message-ttl": delay, "x-expires": 2 * delay + 300}
-            channel.queue_declare(delay_queue(delay), arguments=arguments)
-            publish(channel, clock, delay_queue(delay), name)
+        with within(APART):
+            for name, delay in DELAYS.items():
+                arguments = to_target | {"x-message-ttl": delay, "x-expires": 2 * delay + 300}
+                channel.queue_declare(delay_queue(delay), arguments=arguments)
+                publish(channel, clock, delay_queue(delay), name)
+            ready_count(channel, TARGET)  # Answered after all have been taken.
         clock.wait_for(3)
         a_queue_each = [*clock.bodies]
         channel.queue_declare(SHARED, arguments=to_target)
-        for name, delay in DELAYS.items():
-            publish(channel, clock, SHARED, f"{name} of all", expiration=str(delay))
+        with within(APART):
+            for name, delay in DELAYS.items():
+                publish(channel, clock, SHARED, f"{name} of all", expiration=str(delay))
+            ready_count(channel, SHARED)
         clock.wait_for(6)
-        first = delay_queue(DELAYS["first"])
-        serve([connection], lambda: not queue_exists(connection, first))
+        deadline = time.monotonic() + WAIT_SECONDS
+        while queue_exists(connection, delay_queue(DELAYS["first"])):
+            assert time.monotonic() < deadline, "the queue that nobody uses is still there"
+            watch([connection], 1.0)  # To look is to use it.
         return {
             "a queue each": a_queue_each,
             "one queue": clock.bodies[3:],

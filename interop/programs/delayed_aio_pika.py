@@ -13,10 +13,12 @@ from interop.blocking import scratch
 from interop.broker import Broker
 from interop.command import main
 from interop.delaying import KIND, TOLERANCE_SECONDS, unknown_type
+from interop.lateness import punctual, within
 from interop.transcript import Json
 
 EXCHANGE, QUEUE = "interop.delayed_aio_x", "interop.delayed_aio"
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
+APART = 0.1  # seconds between two of them
 
 
 async def declared(channel: AbstractChannel) -> tuple[AbstractExchange, Any]:
@@ -56,12 +58,16 @@ async def seen(url: str) -> Json:
         now = datetime.now(UTC)
         began = time.monotonic()
         expected = forms(now)
-        for name, (headers, _) in reversed(expected.items()):
-            message = aio_pika.Message(name.encode(), headers=headers, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-            await exchange.publish(message, "any.key")
+        persistent = aio_pika.DeliveryMode.PERSISTENT
+        messages = [
+            aio_pika.Message(name.encode(), headers=headers, delivery_mode=persistent)
+            for name, (headers, _) in reversed(expected.items())
+        ]
+        with within(APART):  # a delay begins when it is published, a point in time is as far from ``now``
+            await asyncio.gather(*(exchange.publish(message, "any.key") for message in messages))
         order, early, headers_seen = [], [], {}
-        async with asyncio.timeout(WAIT_SECONDS), queue.iterator(no_ack=True) as messages:
-            async for message in messages:
+        async with asyncio.timeout(WAIT_SECONDS), queue.iterator(no_ack=True) as arrivals:
+            async for message in arrivals:
                 name = message.body.decode()
                 if time.monotonic() - began < expected[name][1] - TOLERANCE_SECONDS:
                     early.append(name)
@@ -92,6 +98,10 @@ async def refused(connection: Any) -> Json:
 
 
 def run(broker: Broker) -> Json:
+    return punctual(lambda: _seen(broker))
+
+
+def _seen(broker: Broker) -> Json:
     with scratch(broker.url, queues=[QUEUE], exchanges=[EXCHANGE]):
         return asyncio.run(seen(broker.url))
 

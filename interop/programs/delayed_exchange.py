@@ -11,6 +11,7 @@ from interop.command import main
 from interop.conformance.codec import Typed
 from interop.delaying import KIND, TOLERANCE_SECONDS, Clock, declare_delayed, delay
 from interop.field_types import raw_client, typed_headers
+from interop.lateness import punctual, within
 from interop.transcript import Json
 from interop.watching import watch
 
@@ -33,11 +34,13 @@ def routed(connection: pika.BlockingConnection, kind: str) -> Json:
     channel.queue_declare(QUEUE)
     channel.queue_bind(QUEUE, EXCHANGE, key, arguments)
     clock = Clock(connection, QUEUE)
-    for name, milliseconds in DELAYS.items():
-        clock.publish(channel, EXCHANGE, taken, name, delay(milliseconds, kind="wanted"), milliseconds)
-        if kind != "fanout":
-            channel.basic_publish(EXCHANGE, left, b"not for this queue", delay(milliseconds, kind="other"))
-    channel.basic_publish(EXCHANGE, taken, b"at once", pika.BasicProperties(headers={"kind": "wanted"}))
+    with within(min(DELAYS.values()) / 1000):  # they are as much apart when they are published at the same time
+        for name, milliseconds in DELAYS.items():
+            clock.publish(channel, EXCHANGE, taken, name, delay(milliseconds, kind="wanted"), milliseconds)
+            if kind != "fanout":
+                channel.basic_publish(EXCHANGE, left, b"not for this queue", delay(milliseconds, kind="other"))
+        channel.basic_publish(EXCHANGE, taken, b"at once", pika.BasicProperties(headers={"kind": "wanted"}))
+        ready_count(channel, QUEUE)  # Answered after all have been taken.
     clock.wait_for(4)
     watch([connection])
     channel.exchange_delete(EXCHANGE)
@@ -114,6 +117,10 @@ def declared_again(connection: pika.BlockingConnection) -> Json:
 
 
 def run(broker: Broker) -> Json:
+    return punctual(lambda: _seen(broker))
+
+
+def _seen(broker: Broker) -> Json:
     with scratch(broker.url, queues=[QUEUE], exchanges=[EXCHANGE, SECOND]), connect(broker.url) as connection:
         seen: dict[str, Json] = {kind: routed(connection, kind) for kind in BINDINGS}
         seen["at once"] = at_once(connection)

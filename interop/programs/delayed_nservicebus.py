@@ -6,6 +6,7 @@ next level, where its routing key says whether it waits or passes.
 """
 
 import time
+from functools import partial
 from typing import Any
 
 import pika
@@ -14,6 +15,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from interop.blocking import connect, scratch
 from interop.broker import Broker
 from interop.command import main
+from interop.lateness import punctual, within
 from interop.transcript import Json
 from interop.watching import Inbox, death_counts
 
@@ -73,8 +75,9 @@ def seen(url: str, version: str) -> Json:
         inbox = Inbox(connection, ENDPOINT, auto_ack=True)
         waited = {}
         began = time.monotonic()
-        for body, seconds in DELAYS.items():
-            send(channel, version, body, seconds)
+        with within(min(DELAYS.values())):  # they are as much apart when they are sent at the same time
+            for body, seconds in DELAYS.items():
+                send(channel, version, body, seconds)
         for count in range(1, len(DELAYS) + 1):
             inbox.wait_for(count)
             waited[inbox.bodies[count - 1]] = time.monotonic() - began
@@ -88,7 +91,7 @@ def seen(url: str, version: str) -> Json:
 
 
 def run(broker: Broker) -> Json:
-    return {version: seen(broker.url, version) for version in ARGUMENTS}
+    return {version: punctual(partial(seen, broker.url, version)) for version in ARGUMENTS}
 
 
 def expected(version: str) -> Json:

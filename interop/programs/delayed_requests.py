@@ -10,6 +10,7 @@ from interop.blocking import connect, drain, refusal, scratch
 from interop.broker import Broker
 from interop.command import main
 from interop.delaying import declare_delayed, delay
+from interop.lateness import punctual, within
 from interop.transcript import Json
 from interop.watching import Inbox, death_counts, get_soon, serve, watch
 
@@ -56,8 +57,9 @@ def unroutable(connection: pika.BlockingConnection) -> Json:
     declare_delayed(channel, EXCHANGE, "direct", durable=True)
     nothing_bound = publisher.publish("never bound", delay(DELAY), key="nobody")
     channel.queue_bind(QUEUE, EXCHANGE, "gone")
-    bound = publisher.publish("not bound any more", delay(DELAY), key="gone")
-    channel.queue_unbind(QUEUE, EXCHANGE, "gone")
+    with within(DELAY / 1000):
+        bound = publisher.publish("not bound any more", delay(DELAY), key="gone")
+        channel.queue_unbind(QUEUE, EXCHANGE, "gone")
     serve([connection], lambda: len(publisher.returned) >= 2)
     return {"at the publish": nothing_bound, "bound": bound, "returned": publisher.returned}
 
@@ -70,9 +72,11 @@ def publisher_has_gone(broker: Broker, connection: pika.BlockingConnection) -> J
         channel, EXCHANGE, "direct", durable=True, x_dead_letter_exchange="", x_dead_letter_routing_key=DEAD
     )
     channel.queue_bind(QUEUE, EXCHANGE, "gone")
-    with connect(broker.url) as other:
-        Publisher(other).publish("left behind", delay(DELAY), key="gone")
-    channel.queue_unbind(QUEUE, EXCHANGE, "gone")
+    publisher = Publisher(connect(broker.url))
+    with within(DELAY / 1000):
+        publisher.publish("left behind", delay(DELAY), key="gone")
+        publisher.connection.close()
+        channel.queue_unbind(QUEUE, EXCHANGE, "gone")
     _method, properties, body = get_soon(channel, DEAD)
     return [body, *death_counts(properties), (properties.headers or {}).get("x-delay")]
 
@@ -84,8 +88,10 @@ def alternate(connection: pika.BlockingConnection) -> Json:
     channel.exchange_declare(CATCHER, "fanout")
     channel.queue_bind(CAUGHT, CATCHER)
     declare_delayed(channel, EXCHANGE, "direct", alternate_exchange=CATCHER)
-    published = Publisher(connection).publish("caught", delay(DELAY), key="nobody")
-    at_once = drain(channel, CAUGHT)
+    publisher = Publisher(connection)
+    with within(DELAY / 1000):
+        published = publisher.publish("caught", delay(DELAY), key="nobody")
+        at_once = drain(channel, CAUGHT)
     _method, properties, body = get_soon(channel, CAUGHT)
     return {"published": published, "at once": at_once, "later": [body, (properties.headers or {}).get("x-delay")]}
 
@@ -96,9 +102,11 @@ def cancelled(connection: pika.BlockingConnection) -> Json:
     channel = publisher.channel
     _anew(channel)
     inbox = Inbox(connection, QUEUE, auto_ack=True)
-    for name in ("a", "b", "a"):
-        publisher.publish(name, pika.BasicProperties(delivery_mode=2, message_id=name, headers={"x-delay": 600}))
-    seen: dict[str, Json] = {"a": publisher.cancel("a"), "again": publisher.cancel("a"), "c": publisher.cancel("c")}
+    with within(0.6):
+        for name in ("a", "b", "a"):
+            publisher.publish(name, pika.BasicProperties(delivery_mode=2, message_id=name, headers={"x-delay": 600}))
+        first = publisher.cancel("a")
+    seen: dict[str, Json] = {"a": first, "again": publisher.cancel("a"), "c": publisher.cancel("c")}
     inbox.wait_for(1)
     watch([connection])
     return seen | {"came": inbox.bodies}
@@ -166,18 +174,21 @@ def carried(connection: pika.BlockingConnection) -> Json:
     """CC and BCC count at the due time; a TTL begins in the queue; exchange, key and other properties stay."""
     channel = connection.channel()
     _anew(channel)
-    for queue in (CAUGHT, DEAD):
+    # Consumers that wait: what comes lives for 60 ms.
+    inboxes = {queue: Inbox(connection, queue, auto_ack=True) for queue in (CAUGHT, DEAD)}
+    for queue in inboxes:
         channel.queue_bind(queue, EXCHANGE, queue)
     headers = {"x-delay": DELAY, "CC": [CAUGHT], "BCC": [DEAD]}
     properties = pika.BasicProperties(headers=headers, expiration="60", priority=7, message_id="m", timestamp=5)
     channel.basic_publish(EXCHANGE, "to nobody", b"carried", properties)
     seen = {}
-    for queue in (CAUGHT, DEAD):
-        method, got, body = get_soon(channel, queue)
+    for queue, inbox in inboxes.items():
+        inbox.wait_for(1)
+        method, got = inbox.methods[0], inbox.properties[0]
         seen[queue] = [
             method.exchange,
             method.routing_key,
-            body,
+            *inbox.bodies,
             got.headers,
             got.expiration,
             got.priority,
@@ -196,6 +207,10 @@ def _anew(channel: Any) -> None:
 
 
 def run(broker: Broker) -> Json:
+    return punctual(lambda: _seen(broker))
+
+
+def _seen(broker: Broker) -> Json:
     kept = scratch(broker.url, queues=[QUEUE, CAUGHT, DEAD], exchanges=[EXCHANGE, CATCHER])
     with kept, connect(broker.url) as connection:
         channel = connection.channel()

@@ -7,7 +7,7 @@ from typing import Any
 import pika
 import pika.exceptions
 
-from interop.blocking import connect, refusal, scratch, wait_until
+from interop.blocking import WAIT_SECONDS, connect, refusal, scratch, wait_until
 from interop.broker import Broker
 from interop.command import main
 from interop.transcript import Json
@@ -94,7 +94,7 @@ def calls(url: str) -> Json:
         told["mandatory answer came back"] = mandatory_answer(client, other, name)
         client.channel.close()
         dead = refusal(lambda: other.channel().queue_declare(name, passive=True))
-    server.join(20)
+    server.join(WAIT_SECONDS)
     return told | {"declare of a dead name": dead[:2], "server ended": not server.is_alive()}
 
 

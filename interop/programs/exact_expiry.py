@@ -7,10 +7,13 @@ import pika
 from interop.blocking import connect, drain, ready_count, scratch
 from interop.broker import Broker
 from interop.command import main
+from interop.lateness import punctual, within
 from interop.transcript import Json
-from interop.watching import Inbox, get_soon
+from interop.watching import Inbox, get_soon, wait_a_little
 
 QUEUE, LEVELS, DEAD = "interop.exact", "interop.exact_levels", "interop.exact_dead"
+STEP = 200  # ms between two of the short ones
+BUSY = 3.0  # seconds that a busy machine may be late
 DLX = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD}
 
 
@@ -20,10 +23,14 @@ def publish(channel: Any, body: str, ms: int) -> None:
 
 def in_the_middle(channel: Any) -> Json:
     """Long and short ones by turns; then the short ones must be gone and the long ones in order."""
-    for number in range(4):
-        publish(channel, f"long {number}", 60000)
-        publish(channel, f"short {number}", 700 - 200 * number)
+    with within(STEP / 1000):  # else the order of their deadlines is not the one of their lives
+        for number in range(4):
+            publish(channel, f"long {number}", 60000)
+            publish(channel, f"short {number}", 700 - STEP * number)
+        ready_count(channel, QUEUE)  # Answered after all have been taken.
     channel.connection.sleep(1.2)
+    wait_a_little(channel, QUEUE, 4, BUSY)
+    wait_a_little(channel, DEAD, 4, BUSY)
     ready = ready_count(channel, QUEUE)
     return {"ready": ready, "dead": drain(channel, DEAD), "left": drain(channel, QUEUE)}
 
@@ -47,11 +54,17 @@ def behind_a_higher_priority(channel: Any) -> Json:
         properties = pika.BasicProperties(priority=priority, expiration=str(ms))
         channel.basic_publish("", LEVELS, f"of {priority}".encode(), properties)
     channel.connection.sleep(0.6)
+    wait_a_little(channel, LEVELS, 2, BUSY)
+    wait_a_little(channel, DEAD, 1, BUSY)
     ready = ready_count(channel, LEVELS)
     return {"ready": ready, "dead": drain(channel, DEAD), "left": drain(channel, LEVELS)}
 
 
 def run(broker: Broker) -> Json:
+    return punctual(lambda: _seen(broker))
+
+
+def _seen(broker: Broker) -> Json:
     with scratch(broker.url, queues=[QUEUE, LEVELS, DEAD]), connect(broker.url) as connection:
         channel = connection.channel()
         channel.queue_declare(DEAD)

@@ -1,10 +1,12 @@
 """kombu by itself: a simple queue, a consumer with prefetch, requeue, priorities, dead letters, retried publish."""
 
+import time
 from typing import Any
 
 from kombu import Connection, Consumer, Exchange, Producer, Queue
 from kombu.mixins import ConsumerMixin
 
+from interop.blocking import WAIT_SECONDS
 from interop.broker import Broker
 from interop.command import main
 from interop.transcript import Json
@@ -72,7 +74,7 @@ def _simple(connection: Connection) -> list[Any]:
             queue.put(body)
         taken = []
         for _ in range(3):
-            message = queue.get(timeout=5)
+            message = queue.get(timeout=WAIT_SECONDS)
             taken.append(repr(message.payload))
             message.ack()
         try:
@@ -83,8 +85,9 @@ def _simple(connection: Connection) -> list[Any]:
 
 
 def _dead(connection: Connection) -> list[Any]:
-    message = DEAD(connection.channel()).get()
-    assert message is not None
+    dead, deadline = DEAD(connection.channel()), time.monotonic() + WAIT_SECONDS
+    while (message := dead.get()) is None:
+        assert time.monotonic() < deadline, "no dead letter"
     message.ack()
     death = message.headers["x-death"][0]
     return [message.payload, death["reason"], death["queue"], death["count"]]

@@ -70,6 +70,7 @@ def prefetch(url: str, channel: Any) -> Json:
         inbox = Inbox(connection, FIVE, prefetch=2)
         inbox.wait_for(2)
         publish(channel, FIVE, 0, 5, 3)
+        wait_ready(channel, FIVE, 4)
         watch([connection])
         held: list[Json] = [*inbox.bodies]
         for count in range(3, 7):
@@ -89,7 +90,7 @@ def purge_and_delete(channel: Any) -> Json:
 def limits(channel: Any) -> Json:
     """A full queue drops from its head, and there stands the highest level."""
     publish(channel, LIMITED, 1, 5, 1, 5, 3)
-    channel.connection.sleep(0.25)
+    wait_ready(channel, DEAD, 2)
     return {"left": drain(channel, LIMITED), "dead": drain(channel, DEAD)}
 
 

@@ -15,7 +15,7 @@ from interop.transcript import Json
 
 QUEUE = "interop.robust"
 NAME = "interop reconnect_aio_pika"
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 
 async def client(broker: Broker) -> Json:

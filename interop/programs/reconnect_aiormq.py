@@ -6,7 +6,7 @@ import aiormq
 import aiormq.exceptions
 from aiormq.abc import AbstractConnection
 
-from interop.blocking import scratch
+from interop.blocking import WAIT_SECONDS, scratch
 from interop.broker import Broker
 from interop.command import main
 from interop.transcript import Json
@@ -47,7 +47,7 @@ async def failing_publish(channel: aiormq.abc.AbstractChannel) -> Json:
     """Publish until the client has noticed that its connection is gone."""
     while True:
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(WAIT_SECONDS):
                 await channel.basic_publish(b"never", routing_key="interop.nowhere")
         except (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError) as error:
             return isinstance(error, aiormq.exceptions.AMQPError | ConnectionError | RuntimeError)

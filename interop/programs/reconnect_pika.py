@@ -6,7 +6,7 @@ from typing import Any
 import pika
 import pika.exceptions
 
-from interop.blocking import connect, ready_count, scratch
+from interop.blocking import WAIT_SECONDS, connect, ready_count, scratch
 from interop.broker import Broker
 from interop.command import main
 from interop.transcript import Json
@@ -58,10 +58,10 @@ def run(broker: Broker) -> Json:
         publish(broker.url, [1, 2, 3])
         consumer = Consumer(broker.url)
         consumer.start()
-        assert consumer.holds_second.wait(20), "task 2 never came"
+        assert consumer.holds_second.wait(WAIT_SECONDS), "task 2 never came"
         broker.interrupt(NAME)
         publish(broker.url, [4])
-        consumer.join(20)
+        consumer.join(WAIT_SECONDS)
         with connect(broker.url) as connection:
             left = ready_count(connection.channel(), QUEUE)
         return {

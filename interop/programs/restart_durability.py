@@ -6,7 +6,7 @@ from typing import Any
 import pika
 import pika.exceptions
 
-from interop.blocking import connect, drain, exchange_exists, queue_exists, scratch
+from interop.blocking import WAIT_SECONDS, connect, drain, exchange_exists, queue_exists, scratch
 from interop.broker import Broker
 from interop.command import main
 from interop.transcript import Json
@@ -89,7 +89,7 @@ def run(broker: Broker) -> Json:
         before(connection)
         settle(connection)
         broker.restart()
-        goodbye = ended_by(lambda: connection.process_data_events(5))
+        goodbye = ended_by(lambda: connection.process_data_events(WAIT_SECONDS))
         with connect(broker.url) as again:
             return {"goodbye": goodbye, "after": after(again)}
 

@@ -7,7 +7,7 @@ from interop.blocking import connect, drain, ready_count, scratch
 from interop.broker import Broker
 from interop.command import main
 from interop.transcript import Json
-from interop.watching import confirmed, death_counts, deaths, get_soon, wait_ready
+from interop.watching import confirmed, death_counts, deaths, get_soon, wait_a_little, wait_ready
 
 BRIEF, LONG, DEAD = "interop.kept_ttl", "interop.kept_long", "interop.kept_dead"
 LEVELS, COUNTED, LIMITED = "interop.kept_prio", "interop.kept_quorum", "interop.kept_max"
@@ -58,6 +58,7 @@ def run(broker: Broker) -> Json:
             channel = connection.channel()
             connection.sleep(max(0.0, filled + 1.7 - time.monotonic()))
             told: dict[str, Json] = {"dead": [death(channel), death(channel)]}
+            wait_a_little(channel, LONG, 1, 3.0)
             told["behind a long one"] = drain(channel, LONG)
             told["levels"] = drain(channel, LEVELS)
             method, properties, body = get_soon(channel, COUNTED)

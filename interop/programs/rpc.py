@@ -6,7 +6,7 @@ from typing import Any
 
 import pika
 
-from interop.blocking import connect, scratch, wait_until
+from interop.blocking import WAIT_SECONDS, connect, scratch, wait_until
 from interop.broker import Broker
 from interop.command import main
 from interop.transcript import Json
@@ -65,7 +65,7 @@ def run(broker: Broker) -> Json:
         server.start()
         client = Client(connection)
         answers: list[Json] = [client.call(n) for n in range(12)]
-        server.join(20)
+        server.join(WAIT_SECONDS)
         return {"answers": answers, "server ended": not server.is_alive()}
 
 

@@ -5,7 +5,7 @@ import queue
 import threading
 from typing import Any
 
-from interop.blocking import connect, ready_count, scratch, wait_until
+from interop.blocking import WAIT_SECONDS, connect, ready_count, scratch, wait_until
 from interop.broker import Broker
 from interop.command import main
 from interop.transcript import Json
@@ -32,7 +32,7 @@ class Pool:
         for _ in self._threads:
             self._tasks.put(None)
         for thread in self._threads:
-            thread.join(20)
+            thread.join(WAIT_SECONDS)
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
@@ -56,7 +56,7 @@ def publish_from_threads(url: str) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(WAIT_SECONDS)
 
 
 def run(broker: Broker) -> Json:

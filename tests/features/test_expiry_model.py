@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -21,6 +22,8 @@ from amqpd.wire.content import header_from_properties
 from amqpd.wire.table import Field
 from tests.queues.building import Bench, FakeChannel, consumer, message
 from tests.sim.contents import lanes
+
+pytestmark = pytest.mark.timeout(600)
 
 WINDOW = 1500  # three messages
 NEVER = 1 << 60

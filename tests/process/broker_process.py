@@ -18,22 +18,28 @@ from typing import Any, Final
 from amqpd.auth import passwords
 from amqpd.server.control import SOCKET_NAME, request
 
-START_SECONDS: Final = 30.0
-STOP_SECONDS: Final = 30.0
+# Long enough for a machine that is slow and busy; nothing that goes well waits so long.
+START_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 60.0
 
 _numbers = itertools.count()
+_ports: set[int] = set()
 
 Config = Mapping[str, Mapping[str, object]]
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Another one each time: one that was handed out before may not be listened on yet, or be needed again."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port not in _ports:
+            _ports.add(port)
+            return port
 
 
-def eventually(what: Callable[[], object], said: str, seconds: float = 20.0) -> None:
+def eventually(what: Callable[[], object], said: str, seconds: float = 60.0) -> None:
     """Wait until ``what`` is true. Raises AssertionError with ``said`` when it never is."""
     deadline = time.monotonic() + seconds
     while not what():

@@ -18,7 +18,7 @@ from pamqp import base, body, commands, frame, header, heartbeat
 
 F = TypeVar("F", bound=base.Frame)
 
-TIMEOUT_SECONDS: Final = 20.0
+TIMEOUT_SECONDS: Final = 60.0
 READ_BYTES: Final = 1 << 18
 CAPABILITIES: Final[dict[str, Any]] = {
     "authentication_failure_close": True,
@@ -43,6 +43,7 @@ class Message(NamedTuple):
     delivery_tag: int
     redelivered: bool
     body: bytes
+    headers: dict[str, Any]
 
 
 def connect(port: int, host: str = "127.0.0.1", seconds: float = TIMEOUT_SECONDS) -> socket.socket:
@@ -90,6 +91,7 @@ class Client:
         self.published = self.confirmed = 0
         self._delivery: tuple[int, bool] | None = None
         self._left = 0
+        self._headers: dict[str, Any] = {}
         self._pieces: list[bytes] = []
         try:
             self._open(vhost, mechanism, response if response is not None else f"\0{user}\0{password}".encode(), name)
@@ -193,6 +195,7 @@ class Client:
     def _content(self, value: header.ContentHeader | body.ContentBody) -> None:
         if isinstance(value, header.ContentHeader):
             self._left = value.body_size
+            self._headers = dict(value.properties.headers or {})
             self._pieces = []
         else:
             assert value.value is not None
@@ -200,14 +203,22 @@ class Client:
             self._pieces.append(value.value)
         if self._left == 0:
             assert self._delivery is not None
-            self.messages.append(Message(*self._delivery, b"".join(self._pieces)))
+            self.messages.append(Message(*self._delivery, b"".join(self._pieces), self._headers))
             self._delivery = None
 
     # What tests do all the time
 
-    def declare(self, queue: str, durable: bool = True, passive: bool = False, channel: int = 1) -> int:
+    def declare(
+        self,
+        queue: str,
+        durable: bool = True,
+        passive: bool = False,
+        channel: int = 1,
+        arguments: dict[str, Any] | None = None,
+    ) -> int:
         """The number of ready messages."""
-        self.send(commands.Queue.Declare(queue=queue, durable=durable, passive=passive), channel)
+        method = commands.Queue.Declare(queue=queue, durable=durable, passive=passive, arguments=arguments)
+        self.send(method, channel)
         return int(self.wait(commands.Queue.DeclareOk).message_count or 0)
 
     def count(self, queue: str) -> int:
@@ -280,11 +291,20 @@ class Client:
                     return self.messages.popleft()
             self.others.extend(self.read(TIMEOUT_SECONDS))
 
-    def consume(self, queue: str, prefetch: int = 0, no_ack: bool = False, tag: str = "", channel: int = 1) -> None:
+    def consume(
+        self,
+        queue: str,
+        prefetch: int = 0,
+        no_ack: bool = False,
+        tag: str = "",
+        channel: int = 1,
+        arguments: dict[str, Any] | None = None,
+    ) -> None:
         if prefetch:
             self.send(commands.Basic.Qos(prefetch_count=prefetch), channel)
             self.wait(commands.Basic.QosOk)
-        self.send(commands.Basic.Consume(queue=queue, consumer_tag=tag, no_ack=no_ack), channel)
+        method = commands.Basic.Consume(queue=queue, consumer_tag=tag, no_ack=no_ack, arguments=arguments)
+        self.send(method, channel)
         self.wait(commands.Basic.ConsumeOk)
 
     def receive(self, seconds: float = TIMEOUT_SECONDS) -> Message:

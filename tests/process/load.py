@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 
 from pamqp import commands
 
-from tests.process.client import Client, Closed, Message, publish_frames
+from tests.process.client import TIMEOUT_SECONDS, Client, Closed, Message, publish_frames
 
 FANOUT: Final = "fan"
 FANNED: Final = ("fan-a", "fan-b")
@@ -116,9 +116,17 @@ class Load:
         self.model = model
         self.round = round_number
         self.stopping = threading.Event()
-        self.ready = threading.Barrier(7)
-        seeds = [chance.randrange(1 << 30) for _ in range(6)]
-        acts: list[Callable[[Client, random.Random], None]] = [
+        acts = self.acts()
+        self.ready = threading.Barrier(len(acts) + 1)
+        seeds = [chance.randrange(1 << 30) for _ in acts]
+        self.threads = [
+            threading.Thread(target=self._run, args=(act, random.Random(seed)), name=act.__name__)
+            for act, seed in zip(acts, seeds, strict=True)
+        ]
+
+    def acts(self) -> list[Callable[[Client, random.Random], None]]:
+        """Each is done by a client of its own."""
+        return [
             self._publish_fanout,
             self._publish_direct,
             self._consume,
@@ -126,21 +134,17 @@ class Load:
             self._purge,
             self._come_and_go,
         ]
-        self.threads = [
-            threading.Thread(target=self._run, args=(act, random.Random(seed)), name=act.__name__)
-            for act, seed in zip(acts, seeds, strict=True)
-        ]
 
     def start(self) -> None:
         """Returns when all clients are connected."""
         for thread in self.threads:
             thread.start()
-        self.ready.wait(30)
+        self.ready.wait(TIMEOUT_SECONDS)
 
     def join(self) -> None:
         self.stopping.set()
         for thread in self.threads:
-            thread.join(30)
+            thread.join(TIMEOUT_SECONDS)
             assert not thread.is_alive(), f"{thread.name} hangs"
         for fault in self.model.faults:
             raise fault
@@ -149,7 +153,7 @@ class Load:
         try:
             with Client(self.port) as client:
                 client.confirm_select()
-                self.ready.wait(30)
+                self.ready.wait(TIMEOUT_SECONDS)
                 act(client, chance)
         except (Closed, ConnectionError) as error:
             # The end that the test brings about; a close with a code is not.
@@ -162,12 +166,20 @@ class Load:
     # Publishers
 
     def _publish_fanout(self, client: Client, chance: random.Random) -> None:
-        self._publish(client, chance, FANOUT, "", FANNED)
+        self.publish(client, chance, FANOUT, "", FANNED)
 
     def _publish_direct(self, client: Client, chance: random.Random) -> None:
-        self._publish(client, chance, "", DIRECT[0], DIRECT[:1])
+        self.publish(client, chance, "", DIRECT[0], DIRECT[:1])
 
-    def _publish(self, client: Client, chance: random.Random, exchange: str, key: str, names: tuple[str, ...]) -> None:
+    def publish(
+        self,
+        client: Client,
+        chance: random.Random,
+        exchange: str,
+        key: str,
+        names: tuple[str, ...],
+        persistent: bool = True,
+    ) -> None:
         queues = [self.model.queues[name] for name in names]
         waiting = Waiting(client)
         number = 0
@@ -177,7 +189,7 @@ class Load:
                 number += 1
                 for queue in queues:
                     queue.sent[body] = None
-                client.publish(key, body, exchange)
+                client.publish(key, body, exchange, persistent)
                 waiting.add(client.published, [(queue, body) for queue in queues])
             waiting.settle(WINDOW if chance.random() < 0.9 else 0)
 
@@ -195,7 +207,7 @@ class Load:
         waiting = Waiting(client)
         marks = 0
         while not self.stopping.is_set():
-            message = self._next(client)
+            message = next_message(client)
             if message is None:
                 continue
             unacked[message.delivery_tag] = message.body
@@ -241,7 +253,7 @@ class Load:
         number = 0
         taken: dict[int, bytes] = {}
         while not self.stopping.is_set():
-            message = self._next(client)
+            message = next_message(client)
             if message is None:
                 continue
             taken[message.delivery_tag] = message.body
@@ -270,12 +282,6 @@ class Load:
             source.committed.update(taken.values())
             target.confirmed.update(moved)
             taken = {}
-
-    def _next(self, client: Client) -> Message | None:
-        try:
-            return client.receive(0.05)
-        except TimeoutError:
-            return None
 
     # Operators
 
@@ -328,6 +334,13 @@ class Load:
                 del temporary[name]  # from now on either
                 client.delete(name)
                 temporary[name] = -1
+
+
+def next_message(client: Client) -> Message | None:
+    try:
+        return client.receive(0.05)
+    except TimeoutError:
+        return None
 
 
 class Waiting:
@@ -383,9 +396,9 @@ def check(port: int, model: Model, keep: bool) -> None:
     what is there, for the next round.
     """
     with Client(port) as client:
-        found = {name: _read(client, name) for name in QUEUES}
+        found = {name: read_all(client, name) for name in QUEUES}
         for name, queue in model.queues.items():
-            _check_queue(name, queue, found[name])
+            check_queue(name, queue, found[name])
         _check_transactions(model, found)
         _check_temporary(client, model)
         if not keep:
@@ -404,7 +417,7 @@ def check(port: int, model: Model, keep: bool) -> None:
         model.queues[MARKS] = QueueModel({EMPTIED: None}, {EMPTIED})
 
 
-def _read(client: Client, name: str) -> list[Message]:
+def read_all(client: Client, name: str) -> list[Message]:
     """Everything in the queue, not acknowledged."""
     count = client.count(name)
     client.consume(name, tag=name)
@@ -415,7 +428,7 @@ def _read(client: Client, name: str) -> list[Message]:
     return found
 
 
-def _check_queue(name: str, queue: QueueModel, found: list[Message]) -> None:
+def check_queue(name: str, queue: QueueModel, found: list[Message]) -> None:
     bodies = [message.body for message in found]
     there = set(bodies)
     assert len(there) == len(bodies), f"{name}: a message is there twice"

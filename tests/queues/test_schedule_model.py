@@ -29,7 +29,7 @@ from tests.queues.building import message
 from tests.queues.scheduling import EVERYTHING, START_MS, ScheduleBench, named
 
 LONG = os.environ.get("AMQPD_SIMULATION") == "long"
-pytestmark = pytest.mark.timeout(7200 if LONG else 120)
+pytestmark = pytest.mark.timeout(7200 if LONG else 600)
 
 PERIOD_MS = 7
 OCCURRENCES = 3

@@ -45,7 +45,7 @@ def control_server(core: FakeCore, data_dir: Path) -> Iterator[None]:
 
     thread = threading.Thread(target=trio.run, args=(serve,))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     try:
         yield
     finally:

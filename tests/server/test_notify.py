@@ -20,7 +20,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
     address = f"@amqpd-test-{uuid.uuid4()}" if request.param == "abstract" else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(address.replace("@", "\0"))
-        receiver.settimeout(5)
+        receiver.settimeout(60)
         yield address, receiver
 
 

@@ -17,7 +17,7 @@ from amqpd.session.connection import Connection
 from interop.conformance.codec import PROTOCOL_HEADER
 from tests.support.linked import Linked
 
-SECONDS = 10
+SECONDS = 60
 
 
 class Told:

@@ -14,7 +14,7 @@ from amqpd.store.contract import StoreError, StoreFenced, StoreFull, StoreUncert
 from amqpd.store.memory import MemoryStore
 from tests.support.faulty_store import Fault, FaultyStore
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 
 class Watcher:

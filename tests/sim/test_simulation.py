@@ -7,19 +7,15 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from amqpd.store.contract import Store
-from amqpd.store.sqlite import SqliteStore
 from tests.sim.machine import BrokerMachine
+from tests.sim.over_files import OverFiles
 
 LONG = os.environ.get("AMQPD_SIMULATION") == "long"
-pytestmark = pytest.mark.timeout(7200 if LONG else 120)
+pytestmark = pytest.mark.timeout(7200 if LONG else 600)
 
 
 def profile(examples_ci: int, examples_long: int) -> settings:
@@ -33,30 +29,9 @@ def profile(examples_ci: int, examples_long: int) -> settings:
     )
 
 
-class SqliteMachine(BrokerMachine):
+class SqliteMachine(OverFiles, BrokerMachine):
     """The same over files."""
 
-    def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="amqpd-simulation-"))
-        super().__init__()
-
-    def inner_store(self) -> Store:
-        return SqliteStore(self.directory / "amqpd.db")
-
-    def look_for_orphans(self) -> None:
-        """The files delete what was purged when there is time; tests/store looks into them."""
-        while self.store.tidy():
-            pass
-
-    def teardown(self) -> None:
-        try:
-            super().teardown()
-        finally:
-            self.store.close(release=False)
-            shutil.rmtree(self.directory, ignore_errors=True)
-
-
-pytestmark = pytest.mark.timeout(7200 if LONG else 120)
 
 TestBroker = BrokerMachine.TestCase
 TestBroker.settings = profile(250, 10000)

@@ -33,7 +33,7 @@ def broker(directory: Path, environment: Mapping[str, str] = NOTHING) -> Iterato
     with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         # A Unix socket's path has little room, less than tmp_path may need.
         notify.bind(f"{short}/notify")
-        notify.settimeout(30)
+        notify.settimeout(60)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port: int = free.getsockname()[1]
         process = subprocess.Popen(
@@ -46,7 +46,7 @@ def broker(directory: Path, environment: Mapping[str, str] = NOTHING) -> Iterato
             yield port
         finally:
             process.send_signal(signal.SIGTERM)
-            status = process.wait(timeout=30)
+            status = process.wait(timeout=60)
     assert status == 0
 
 

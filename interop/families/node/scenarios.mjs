@@ -250,9 +250,10 @@ async function ttl(open) {
     () => missing(open, (other) => other.checkQueue('interop.expires')),
     400,
   );
-  await channel.assertQueue('interop.used', { durable: false, expires: 100 });
+  // Time enough for a busy machine to get from the declaration to the consumer.
+  await channel.assertQueue('interop.used', { durable: false, expires: 1000 });
   const { consumerTag } = await collect(channel, 'interop.used');
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await new Promise((resolve) => setTimeout(resolve, 1200));
   check('not one with a consumer', (await channel.checkQueue('interop.used')).consumerCount, 1);
   await channel.cancel(consumerTag);
   await channel.deleteQueue('interop.used');

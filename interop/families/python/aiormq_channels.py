@@ -20,13 +20,13 @@ from interop.families.python.asyncio_clients import (
     TABLE,
     Inbox,
     check_capabilities,
+    check_expiry,
     check_letters,
     check_refused_logins,
     check_returned,
     check_second_deaths,
     check_table,
     dead_letters_to,
-    eventually,
     large_bodies,
     publish_during_alarm,
     refusal,
@@ -380,10 +380,7 @@ async def ttl() -> None:
         async def is_gone() -> bool:
             return not await exists(unused)
 
-        await channel.queue_declare(unused, arguments={"x-expires": 100})
-        check("x-expires: there at first", await is_gone(), False)
-        # Asking counts as use, so the pause is longer than x-expires.
-        await eventually("x-expires: an unused queue goes", is_gone, pause=0.2)
+        await check_expiry(lambda given: channel.queue_declare(unused, arguments=given), is_gone)
 
 
 @scenario("priority")

@@ -16,6 +16,7 @@ from aiormq.exceptions import AMQPError, PublishError
 from interop.families.python.checks import AMQP, PATIENCE, arrival, check, check_deaths, check_typed, control
 
 REPLY_TO = "amq.rabbitmq.reply-to"
+Probe = Callable[[], Awaitable[bool]]
 NOT_FOUND = ("ChannelNotFoundEntity", "NOT_FOUND")
 NOT_REFUSED = ("", "not refused")
 MOMENT = datetime(2026, 11, 21, 3, 2, 51, tzinfo=UTC)
@@ -138,12 +139,24 @@ def check_returned(error: PublishError, exchange: str, body: bytes, properties: 
         check(f"property {name}", getattr(message.header.properties, name), value)
 
 
-async def eventually(what: str, holds: Callable[[], Awaitable[bool]], pause: float = 0.02) -> None:
+async def eventually(what: str, holds: Probe, pause: float = 0.02) -> None:
     """Ask until the answer is yes; a check that fails after ``PATIENCE`` seconds."""
     deadline = time.monotonic() + PATIENCE
     while not (met := await holds()) and time.monotonic() < deadline:
         await asyncio.sleep(pause)
     check(what, met)
+
+
+async def check_expiry(declare: Callable[[dict[str, Any]], Awaitable[object]], is_gone: Probe) -> None:
+    """``declare`` makes a queue with these arguments that nobody uses then."""
+    expires = 0.1
+    began = time.monotonic()
+    await declare({"x-expires": round(expires * 1000)})
+    # On a busy machine it may have gone before the first look, but not before its time.
+    there = not await is_gone() or time.monotonic() - began >= expires
+    check("x-expires: there at first", there)
+    # Asking counts as use, so the pause is longer than x-expires.
+    await eventually("x-expires: an unused queue goes", is_gone, pause=0.2)
 
 
 class HasBody(Protocol):

@@ -71,10 +71,21 @@ def bodies_around(frame_max: int) -> Iterator[bytes]:
         yield bytes(range(256)) * (size // 256) + bytes(size % 256)
 
 
+def check_expiry(declare: Callable[[int], object], is_there: Callable[[], bool]) -> None:
+    """``declare`` makes a queue that expires after so many milliseconds; ``is_there`` must not count as use."""
+    expires_ms = 1000
+    began = time.monotonic()
+    declare(expires_ms)
+    # On a busy machine it may have gone before the first look, but not before its time.
+    check("x-expires: there at first", is_there() or time.monotonic() - began >= expires_ms / 1000)
+    wait_for("x-expires: an unused queue is deleted", lambda: not is_there())
+
+
 class ReconnectingConsumer(threading.Thread):
     """A consumer without recovery in its client: everything from the connection on again after it broke.
 
     ``session`` connects, calls ``connected()``, and consumes until ``take()`` is true or one of the errors comes.
+    Before ``take()`` the broker must have had the ack: the next thing may be its restart.
     """
 
     def __init__(self, session: Callable[["ReconnectingConsumer"], None], errors: tuple[type[Exception], ...]) -> None:

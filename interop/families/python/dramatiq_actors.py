@@ -18,14 +18,16 @@ from typing import Any
 
 import pika
 from dramatiq import Message, Middleware
+from dramatiq.brokers import rabbitmq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.errors import ConnectionClosed
 
 from interop.families.python import dramatiq_app as actors
 from interop.families.python.checks import AMQP, PATIENCE, cannot, check, control, run, scenario, wait_for
-from interop.families.python.dramatiq_app import DEAD_MESSAGE_TTL, REPLIES, TASKS
+from interop.families.python.dramatiq_app import REPLIES, TASKS
 
 SILENCE = 0.5  # seconds that show that nothing more comes
+DEAD_MESSAGE_TTL = 3000  # milliseconds that dead letters are kept where a scenario waits for their end
 
 
 @contextmanager
@@ -45,6 +47,18 @@ def connected(**options: Any) -> Iterator[RabbitmqBroker]:
         yield broker
     finally:
         broker.close()
+
+
+@contextmanager
+def dead_letters_kept(milliseconds: int) -> Iterator[None]:
+    """How long: an argument of the queues that are declared in the block, here and by the worker."""
+    variable, usually = "dramatiq_dead_message_ttl", rabbitmq.DEAD_MESSAGE_TTL
+    os.environ[variable], rabbitmq.DEAD_MESSAGE_TTL = str(milliseconds), milliseconds
+    try:
+        yield
+    finally:
+        del os.environ[variable]
+        rabbitmq.DEAD_MESSAGE_TTL = usually
 
 
 def delete(*queues: str) -> None:
@@ -299,15 +313,17 @@ def dead(broker: RabbitmqBroker) -> Any:
 
 @scenario("ttl")
 def ttl() -> None:
-    with client() as broker:
+    with dead_letters_kept(DEAD_MESSAGE_TTL), client() as broker, working(), tempfile.TemporaryDirectory() as folder:
+        # The worker is busy until the message is too old: a dead letter may not live until a worker has started.
+        broker.enqueue(actors.hold.message_with_options(args=(f"{folder}/go on",)))
         start = time.monotonic()
         send(broker, actors.add, 1, 2, max_age=100)
         time.sleep(0.2)
-        with working():
-            wait_for("a message that is too old is dead, not done", lambda: dead(broker) == (0, 0, 1))
-            wait_for("a dead letter expires", lambda: dead(broker) == (0, 0, 0))
-            check("not too early", time.monotonic() - start >= DEAD_MESSAGE_TTL / 1000)
-            check("nobody has done it", broker.get_queue_message_counts(REPLIES), (0, 0, 0))
+        Path(folder, "go on").touch()
+        wait_for("a message that is too old is dead, not done", lambda: dead(broker) == (0, 0, 1))
+        wait_for("a dead letter expires", lambda: dead(broker) == (0, 0, 0))
+        check("not too early", time.monotonic() - start >= DEAD_MESSAGE_TTL / 1000)
+        check("nobody has done it", broker.get_queue_message_counts(REPLIES), (0, 0, 0))
 
 
 @scenario("priority")
@@ -385,7 +401,12 @@ def recovery() -> None:
             # dramatiq sends again on a new connection; all its messages are persistent.
             after = send(broker, actors.add, 5, 6)
             expected = {after.message_id: 11, late.message_id: 7}
-            check("the worker goes on, with what was delayed, too", answers(broker, 2), expected)
+            done: dict[str, Any] = {}
+            # The first may be done again: perhaps the broker stopped before it had the worker's ack.
+            while not expected.keys() <= done.keys():
+                done |= answers(broker, 1)
+            done = {name: result for name, result in done.items() if name in expected}
+            check("the worker goes on, with what was delayed, too", done, expected)
         kept = send(broker, actors.add, 7, 8)
         control("restart")
         check("kept without a worker", take(broker, TASKS, 1)[0].message_id, kept.message_id)

@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import dramatiq
-from dramatiq.brokers import rabbitmq
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.middleware import CurrentMessage
 
 from interop.families.python.checks import AMQP, PATIENCE
 
 TASKS, REPLIES = "interop.tasks", "interop.replies"
-DEAD_MESSAGE_TTL = 3000  # milliseconds that a dead letter is kept: an argument of its queue, the same for all
 
-rabbitmq.DEAD_MESSAGE_TTL = DEAD_MESSAGE_TTL  # as the variable dramatiq_dead_message_ttl of the environment has it
-broker = rabbitmq.RabbitmqBroker(url=AMQP.url, confirm_delivery=True)
+broker = RabbitmqBroker(url=AMQP.url, confirm_delivery=True)
 broker.add_middleware(CurrentMessage())
 dramatiq.set_broker(broker)
 

@@ -24,6 +24,7 @@ from interop.families.python.asyncio_clients import (
     TABLE,
     Inbox,
     check_capabilities,
+    check_expiry,
     check_letters,
     check_refused_logins,
     check_returned,
@@ -409,10 +410,9 @@ async def ttl() -> None:
         async def is_gone() -> bool:
             return not await exists(unused)
 
-        await broker.declare_queue(RabbitQueue(unused, arguments={"x-expires": 100}, robust=False))
-        check("x-expires: there at first", await is_gone(), False)
-        # Asking counts as use, so the pause is longer than x-expires.
-        await eventually("x-expires: an unused queue goes", is_gone, pause=0.2)
+        await check_expiry(
+            lambda given: broker.declare_queue(RabbitQueue(unused, arguments=given, robust=False)), is_gone
+        )
 
 
 @scenario("priority")
