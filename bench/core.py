@@ -36,6 +36,7 @@ from amqpd.session.connection import RUNNING, Connection
 from amqpd.session.environment import Environment
 from amqpd.session.handshake import Handshake
 from amqpd.spec import constants
+from amqpd.spec.arguments import STREAM
 from amqpd.wire.methods import MethodWriter
 from amqpd.wire.table import Field, Table, encode_table, longstr
 
@@ -157,9 +158,9 @@ class Core:
 
     # Topology
 
-    def queue(self, name: str) -> None:
+    def queue(self, name: str, arguments: Table | None = None) -> None:
         declare = MethodWriter(constants.QUEUE_DECLARE).short(0).shortstr(name)
-        self.ask(self.consumer, declare.octet(2 if self.persistent else 0).table({}))
+        self.ask(self.consumer, declare.octet(2 if self.persistent else 0).table(arguments or {}))
 
     def consume(self, name: str) -> None:
         qos = MethodWriter(constants.BASIC_QOS).long(0).short(PREFETCH).octet(0)
@@ -175,7 +176,8 @@ class Core:
         channel = self.consumer.channels[1]
         assert channel.delivery_tag == messages * load.deliveries, (channel.delivery_tag, messages)
         for queue in self.broker.vhosts["/"].queues.values():
-            assert queue.message_count() == 0
+            assert queue.unacked_count() < ACK_EVERY
+            assert queue.message_count() == (messages if queue.kind == STREAM else 0)
         if self.persistent:
             *_, tag, _, _ = struct.unpack(">BHIIQBB", self.last_sent[-21:])
             assert tag == messages, (tag, messages)
@@ -205,6 +207,12 @@ def one_queue(core: Core) -> None:
     core.consume("q")
     if core.persistent:
         core.ask(core.publisher, MethodWriter(constants.CONFIRM_SELECT).octet(0))
+
+
+def stream(core: Core) -> None:
+    core.queue("q", {"x-queue-type": longstr(STREAM)})
+    core.consume("q")
+    core.ask(core.publisher, MethodWriter(constants.CONFIRM_SELECT).octet(0))
 
 
 def topic(core: Core) -> None:
@@ -257,6 +265,14 @@ LOADS = (
         1,
         True,
         one_queue,
+        lambda: [message("", "q", PERSISTENT, bytes(1024))],
+    ),
+    Load(
+        "stream",
+        f"1 KiB to a stream, confirmed, acknowledged every {ACK_EVERY}",
+        1,
+        True,
+        stream,
         lambda: [message("", "q", PERSISTENT, bytes(1024))],
     ),
     Load("topic", "1,000 wildcard bindings, 9,973 keys", 1, False, topic, topic_messages),

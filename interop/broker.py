@@ -1,8 +1,8 @@
 """The broker a program talks to, and how the three kinds of broker do what programs ask of them.
 
-A program gets a ``Broker``: its URL and four handles that act on the broker itself (``interrupt``,
-``restart``, ``crash``, ``alarm``). A broker that cannot do one of them raises ``CannotDo`` with the reason, and the
-program is reported as skipped with that reason.
+A program gets a ``Broker``: its URL and five handles that act on the broker itself (``interrupt``,
+``restart``, ``crash``, ``alarm``, ``policy``). A broker that cannot do one of them raises ``CannotDo`` with the reason,
+and the program is reported as skipped with that reason.
 """
 
 import base64
@@ -18,23 +18,27 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Self
 
 import trustme
 
 from interop.transcript import Json
 
-START_SECONDS = 20.0
-STOP_SECONDS = 20.0
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
 POLL_SECONDS = 0.05
 PORTS = range(20000, 32000)  # below those that Linux gives to connections (ip_local_port_range)
 CANNOT = 3  # exit status of a command that acts on a broker, for what this broker cannot be made to do
-ALARM_LOGGED = {True: b"memory resource limit alarm set", False: b"memory resource limit alarm cleared"}
+SHORT_OF = {"memory": 'memory_high_watermark = "1B"', "disk": 'disk_free_limit = "1000TB"'}  # beyond every machine
 LOG_CHARACTERS = 4000  # of amqpd's log, shown when something is wrong with it
+
+
+Definition = Mapping[str, Json]
 
 
 class CannotDo(Exception):
@@ -57,6 +61,10 @@ def _cannot_alarm(_on: bool) -> NoReturn:
     raise CannotDo("no way to raise a resource alarm in this broker: set RABBITMQCTL")
 
 
+def _cannot_set_policy(_name: str, _pattern: str, _definition: Definition) -> NoReturn:
+    raise CannotDo("no way to set a policy in this broker: set its management URL")
+
+
 @dataclass(frozen=True)
 class Tls:
     """Where a broker takes connections over TLS: its port, and a PEM file with the authority its clients trust."""
@@ -72,8 +80,9 @@ class Broker:
     ``interrupt(name)`` breaks the connections whose client-provided name is ``name``, from the broker's side;
     the broker takes new connections again when it returns. ``restart()`` stops the broker, starts it on the
     same data and returns when it listens; ``crash()`` likewise, but it kills the process (SIGKILL). ``alarm(on)``
-    raises or clears the memory alarm. ``tls`` is None when the broker has no such port, or it is not known. ``command``
-    starts another broker of the same kind; it wants ``--listen`` and ``--data-dir``, and is empty when there is no way.
+    raises or clears the memory alarm. ``policy(name, pattern, definition)`` sets a policy for queues in this vhost; an
+    empty definition clears it. ``tls`` is None when the broker has no such port, or it is not known. ``command`` starts
+    another broker of the same kind; it wants ``--listen`` and ``--data-dir``, and is empty when there is no way.
     ``data_dir`` is that of an amqpd of our own, by which its command line finds it.
     """
 
@@ -82,6 +91,7 @@ class Broker:
     restart: Callable[[], None] = _cannot_restart
     crash: Callable[[], None] = _cannot_crash
     alarm: Callable[[bool], None] = _cannot_alarm
+    policy: Callable[[str, str, Definition], None] = _cannot_set_policy
     tls: Tls | None = None
     command: tuple[str, ...] = ()
     data_dir: Path | None = None
@@ -112,24 +122,38 @@ def _json(text: str | bytes) -> Json:
 
 
 class AmqpdProcess:
-    """``python -m amqpd run`` on two free loopback ports, one of them for TLS, with its files in ``directory``."""
+    """``python -m amqpd run`` on two free loopback ports, one of them for TLS, with its files in ``directory``.
+
+    It listens on 127.0.0.1 and, where there is one, on ::1 with the same port; TLS is on 127.0.0.1 alone. As a context
+    manager it is started and stopped.
+    """
 
     COMMAND = (sys.executable, "-m", "amqpd", "run")
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.data_dir = directory / "data"
         self.port, tls_port = _free_ports(2)
         self._tls = Tls(tls_port, directory / "authority.pem")
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         self._config = directory / "interop.toml"
         self._process: subprocess.Popen[bytes] | None = None
-        self._alarm = False
+        self._ending = False
+        self._alarms: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         """Start the broker; returns when the port is open, raises AssertionError if it never is."""
         if not self._config.exists():
             self._write_certificate()
-            self._write_config(alarm=False)
+            self._write_config()
+        self._ending = False
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(self._command(), stdout=log, stderr=subprocess.STDOUT)
         try:
@@ -139,12 +163,19 @@ class AmqpdProcess:
             self._process.wait()
             raise
 
+    def terminate(self) -> None:
+        """Send SIGTERM and do not wait. Once only: a second one would end the broker at once."""
+        assert self._process is not None
+        if not self._ending:
+            self._ending = True
+            self._process.send_signal(signal.SIGTERM)
+
     def stop(self) -> None:
         """Stop with SIGTERM, if running; the exit status must be 0 and the log without a traceback."""
         if self._process is None:
             return
+        self.terminate()
         process, self._process = self._process, None
-        process.send_signal(signal.SIGTERM)
         try:
             status = process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -172,21 +203,32 @@ class AmqpdProcess:
             self._process.wait()
             self._process = None
 
-    def alarm(self, on: bool) -> None:
-        """Put the memory limit below what the process uses, or back; returns when the broker has seen it."""
+    def alarm(self, on: bool, resource: str = "memory") -> None:
+        """Set a limit that this machine cannot keep, of ``memory`` or ``disk``, or put it back.
+
+        Returns when the broker has seen it.
+        """
         assert self._process is not None
-        if on == self._alarm:
+        if on == (resource in self._alarms):
             return
-        self._alarm = on
+        self._alarms ^= {resource}
+        logged = f"{resource} resource limit alarm {'set' if on else 'cleared'}"
         log = self.directory / "log"
         read = log.stat().st_size
-        self._write_config(alarm=on)
+        self._write_config()
         self._process.send_signal(signal.SIGHUP)
         deadline = time.monotonic() + START_SECONDS
-        while ALARM_LOGGED[on] not in log.read_bytes()[read:]:
+        while logged.encode() not in log.read_bytes()[read:]:
             self._assert_alive()
-            assert time.monotonic() < deadline, f"no alarm was {'set' if on else 'cleared'}; the log:\n{self.log()}"
+            assert time.monotonic() < deadline, f"no {logged}; the log:\n{self.log()}"
             time.sleep(POLL_SECONDS)
+
+    def policy(self, name: str, pattern: str, definition: Definition) -> None:
+        """Set a policy by the command line, or clear it."""
+        words = ["set", name, pattern, json.dumps(definition)] if definition else ["clear", name]
+        command = [*self.COMMAND[:-1], "--data-dir", str(self.data_dir), "policies", *words]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
 
     def broker(self) -> Broker:
         return Broker(
@@ -195,21 +237,21 @@ class AmqpdProcess:
             self.restart,
             self.crash,
             self.alarm,
+            self.policy,
             self._tls,
             self.COMMAND,
-            self.directory / "data",
+            self.data_dir,
         )
 
     def log(self) -> str:
         return (self.directory / "log").read_text(errors="replace")[-LOG_CHARACTERS:]
 
     def _command(self) -> list[str]:
-        listen = f"127.0.0.1:{self.port}"
-        data = str(self.directory / "data")
-        return [*self.COMMAND, "-c", str(self._config), "--data-dir", data, "--listen", listen]
+        listen = [word for host in _loopbacks() for word in ("--listen", f"[{host}]:{self.port}")]
+        return [*self.COMMAND, "-c", str(self._config), "--data-dir", str(self.data_dir), *listen]
 
-    def _write_config(self, *, alarm: bool) -> None:
-        watermark = '"1B"' if alarm else "0.6"
+    def _write_config(self) -> None:
+        limits = "\n".join(SHORT_OF[resource] for resource in sorted(self._alarms))
         certificate = str(self.directory / "server.pem")
         self._config.write_text(
             f"""\
@@ -221,8 +263,8 @@ certificate = {json.dumps(certificate)}
 key = {json.dumps(certificate)}
 
 [limits]
-memory_high_watermark = {watermark}
 alarm_interval = 0.1
+{limits}
 """
         )
 
@@ -242,29 +284,48 @@ def _free_ports(count: int) -> list[int]:
     """Ports that the system gives to nobody by itself: a client that tries to reconnect could otherwise be given the
     port of the broker that is just restarting, and connect to itself.
     """
-    with ExitStack() as stack:
-        return [_bound(stack.enter_context(socket.socket())) for _ in range(count)]
+    with ExitStack() as held:
+        return [_free_port(held) for _ in range(count)]
 
 
-def _bound(probe: socket.socket) -> int:
+def _free_port(held: ExitStack) -> int:
+    """One that is free on all loopback addresses; taken until ``held`` is closed."""
     while True:
         port = random.choice(PORTS)
         try:
-            probe.bind(("127.0.0.1", port))
+            for host in _loopbacks():
+                held.enter_context(_bound(host, port))
         except OSError:
             continue
         return port
 
 
+def _bound(host: str, port: int) -> socket.socket:
+    with ExitStack() as unless_bound:
+        probe = unless_bound.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
+        probe.bind((host, port))
+        unless_bound.pop_all()
+        return probe
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has the address ::1."""
+    try:
+        _bound("::1", 0).close()
+    except OSError:
+        return False
+    return True
+
+
+def _loopbacks() -> tuple[str, ...]:
+    return ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",)
+
+
 @contextmanager
 def running_amqpd(directory: Path) -> Iterator[Broker]:
     """An amqpd of our own for the time of the block."""
-    process = AmqpdProcess(directory)
-    process.start()
-    try:
+    with AmqpdProcess(directory) as process:
         yield process.broker()
-    finally:
-        process.stop()
 
 
 # ---- a broker that somebody else holds the handles of
@@ -285,6 +346,7 @@ def controlled(url: str, command: str) -> Broker:
         lambda: act("restart"),
         lambda: act("crash"),
         lambda on: act("alarm", "on" if on else "off"),
+        lambda name, pattern, definition: act("policy", name, pattern, json.dumps(definition)),
     )
 
 
@@ -315,6 +377,14 @@ class Management:
         except (OSError, ValueError):
             return False
         return True
+
+    def set_policy(self, vhost: str, name: str, pattern: str, definition: Definition) -> None:
+        """Set a policy for queues; clear it when the definition is empty."""
+        if definition:
+            body: Json = {"pattern": pattern, "definition": definition, "apply-to": "queues"}
+            self.call("PUT", "policies", vhost, name, body=body)
+        else:
+            self.call("DELETE", "policies", vhost, name)
 
     def close_connections(self, name: str) -> None:
         """Close every connection with this client-provided name; waits until the API knows of one."""
@@ -370,7 +440,8 @@ def running_elsewhere(url: str) -> Iterator[Broker]:
     try:
         management.call("PUT", "permissions", vhost, user, body={"configure": ".*", "write": ".*", "read": ".*"})
         own = urllib.parse.urlsplit(url)._replace(path="/" + urllib.parse.quote(vhost, safe="")).geturl()
-        yield Broker(own, management.close_connections, restart, alarm=alarm)
+        policy = partial(management.set_policy, vhost)
+        yield Broker(own, management.close_connections, restart, alarm=alarm, policy=policy)
     finally:
         management.call("DELETE", "vhosts", vhost)
 

@@ -18,12 +18,26 @@ def _cannot_delete_if(what: str) -> Json:
     return ["connection", 540, f"NOT_IMPLEMENTED - {text}"]
 
 
+def _cannot_give_back() -> Json:
+    where = "queue 'interop.stream' in vhost '/'"
+    text = f"basic.nack and basic.reject not supported by stream queues {where}"
+    return ["connection", 540, f"NOT_IMPLEMENTED - {text}"]
+
+
+_FILTERS = ("apple", "apple and plum", "apple and none")
+
+
 INTENDED: dict[str, list[Difference]] = {
     "handshake": [
         Difference(
             "announced/version",
             ("3.10.8",),
             facts.VERSION,
+        ),
+        Difference(
+            "announced/capabilities/accept_consumer_cancel_ok",
+            (MISSING,),
+            facts.CANCEL_OK_ANNOUNCED,
         ),
     ],
     "headers_exchange": [
@@ -111,6 +125,14 @@ INTENDED: dict[str, list[Difference]] = {
             facts.QUORUM_QOS,
         ),
     ],
+    "streams_pika": [
+        Difference("beginnings/reads/two back", (["0", "1", "2", "3", "4", "5"],), facts.STREAM_BACK),
+        Difference("given back/0", (_cannot_give_back(),), facts.STREAM_GIVE_BACK),
+        Difference("given back/1", ([],), facts.STREAM_GIVE_BACK),
+        *(Difference(f"filtered/{name}", (["1", "2", "3", "4", "5"],), facts.STREAM_FILTER) for name in _FILTERS),
+        Difference("filtered/from an offset", (["2", "3", "4", "5"],), facts.STREAM_FILTER),
+    ],
+    "streams_retention": [Difference("by age/quiet", ([*range(30)],), facts.STREAM_AGE)],
 }
 
 
@@ -156,6 +178,7 @@ _HASHED = (
 
 FRAMES = (
     Shown(facts.VERSION, ("connection.start/server_properties/version/1",)),
+    Shown(facts.CANCEL_OK_ANNOUNCED, ("connection.start/server_properties/capabilities/1/accept_consumer_cancel_ok",)),
     Shown(facts.LAST_DEATH, ("header/properties/headers/*x-last-death-*",)),
     Shown(facts.ACQUIRED, ("header/properties/headers/x-acquired-count",)),
     Shown(facts.CC_KEPT, ("header/properties/headers/CC",), ("test_dead_letters.test_octets_of_the_first_death",)),

@@ -13,11 +13,12 @@ MESSAGES = "Publishing and consuming"
 DEATH = "Expiry and dead letters"
 QUEUES = "Queues"
 QUORUM = "Quorum queues and single active consumers"
+STREAMS = "Streams"
 RIGHTS = "Permissions and policies"
 WATCHING = "Firehose and events"
 EXCHANGES = "Exchange types of plugins"
 RABBITMQ = "3.10.8"  # the version that the facts speak of
-AREAS = (CONNECTION, MESSAGES, DEATH, QUEUES, QUORUM, RIGHTS, EXCHANGES, WATCHING, FRAMES)
+AREAS = (CONNECTION, MESSAGES, DEATH, QUEUES, QUORUM, STREAMS, RIGHTS, EXCHANGES, WATCHING, FRAMES)
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ VERSION = Fact(
     "announces product RabbitMQ, version 3.13.7",
     "announces its own version",
     "kombu, for one, chooses its qos mode by product and version",
+)
+CANCEL_OK_ANNOUNCED = Fact(
+    CONNECTION,
+    "announces the capability `accept_consumer_cancel_ok`: basic.cancel may be answered",
+    "does not announce it, and may not be answered",
+    _LATER.format("4.3.7"),
 )
 FLOW = Fact(
     CONNECTION,
@@ -255,6 +262,69 @@ QUORUM_QOS = Fact(
     "a limit for the whole channel (global qos) holds for quorum queues, too",
     "closes the connection with 540",
     "amqpd counts what a channel holds from whatever queue",
+)
+
+# Streams
+
+STREAM_TEXTS = Fact(
+    STREAMS,
+    "any bad `x-max-age` or `x-stream-offset` closes the channel with 406, any bad `max-age` of a policy is refused",
+    "closes the connection with 541 where there is no digit at the beginning, or answers HTTP with 500",
+    _TOLD,
+)
+STREAM_COUNTS = Fact(
+    STREAMS,
+    "queue.declare-ok counts messages and consumers of a stream as they are, and queue.delete-ok the messages",
+    "counts the messages a little later, and no consumers; queue.delete-ok has 0",
+    "other queues tell it, too",
+)
+STREAM_DELETE = Fact(
+    STREAMS,
+    "queue.delete of a stream heeds if-unused and if-empty",
+    "deletes it all the same",
+    "who says so does not want to lose anything",
+)
+STREAM_PREFETCH = Fact(
+    STREAMS,
+    "a consumer of a stream never has more unacknowledged messages than its prefetch count",
+    "gets a chunk whole once it has begun",
+    _LATER.format("4.0"),
+)
+STREAM_GIVE_BACK = Fact(
+    STREAMS,
+    "basic.reject, basic.nack and basic.recover of a stream's messages make room for the next ones, as basic.ack does",
+    "closes the connection, with 540 or, for basic.recover, 541",
+    _LATER.format("3.13"),
+)
+STREAM_BACK = Fact(
+    STREAMS,
+    "`x-stream-offset` -N begins with the last N messages",
+    "begins with the first one",
+    "it is often wanted; LavinMQ has it, too",
+)
+STREAM_FILTER = Fact(
+    STREAMS,
+    "knows `x-stream-filter`, which leaves out exactly what does not match, and checks `x-stream-filter-size-bytes`",
+    "does not know them and takes any value",
+    _LATER.format("3.13") + ", by chunks",
+)
+STREAM_HEADERS = Fact(
+    STREAMS,
+    "headers of every type and `cluster-id` come out of a stream as they went in",
+    "loses arrays, tables and `cluster-id`; a decimal closes the connection with 541",
+    "a consumer is to see what was published",
+)
+STREAM_DEAD_LETTERS = Fact(
+    STREAMS,
+    "dead letters may go to a stream",
+    "loses them",
+    "a message is not to be lost",
+)
+STREAM_AGE = Fact(
+    STREAMS,
+    "what is older than `x-max-age` goes when its time comes",
+    "it goes when something is published and a segment is full",
+    "so it says",
 )
 
 # Permissions and policies

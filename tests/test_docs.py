@@ -161,7 +161,7 @@ def test_named_commands_and_options_exist(page: str) -> None:
 def test_readme_shows_the_two_commands_and_a_program() -> None:
     readme = text_of("README.md")
     assert MAKE.search("\n".join(code_of(readme)))
-    assert len(readme_program()[0].splitlines()) <= README_PROGRAM_LINES
+    assert len(program_of("README.md")[0].splitlines()) <= README_PROGRAM_LINES
 
 
 # The checks themselves, on made-up pages.
@@ -197,18 +197,19 @@ def test_check_finds_an_unknown_option() -> None:
     assert sorted(found) == ["--port", "stop"]
 
 
-# The README's program, as it stands there, against a broker of its own.
+# Programs as they stand on a page, each against a broker of its own.
 
 
-def readme_program() -> tuple[str, str]:
-    """The first Python block of README.md that uses pika, and the block after it: what it prints."""
-    blocks = FENCE.findall(text_of("README.md"))
+def program_of(page: str) -> tuple[str, str]:
+    """The first Python block of the page that uses pika, and the block after it: what it prints."""
+    blocks = FENCE.findall(text_of(page))
     at = next(at for at, (kind, block) in enumerate(blocks) if kind == "python" and "pika" in block)
     return blocks[at][1], blocks[at + 1][1]
 
 
 @pytest.mark.interop
-def test_readme_program_prints_what_the_readme_says(tmp_path: Path) -> None:
-    program, output = readme_program()
+@pytest.mark.parametrize("page", ["README.md", "docs/streams.md"])
+def test_program_prints_what_its_page_says(page: str, tmp_path: Path) -> None:
+    program, output = program_of(page)
     with broker(tmp_path / "data") as port:
         assert run_program(program, port, tmp_path).strip() == output.strip()

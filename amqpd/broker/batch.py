@@ -91,6 +91,8 @@ CountRow = tuple[int, int, int, int]
 MovedRow = tuple[int, int, int]
 # (space, key, expires): a note, in milliseconds since 1970. A space is the id of a queue.
 NoteRow = tuple[int, bytes, int]
+# (queue, offset, position, time, before): a chunk of a stream, see ``Chunk``.
+ChunkRow = tuple[int, int, int, int, int]
 # (queue, first, last), both ends included.
 EntryRange = tuple[int, int, int]
 # (first, last) message ids, both ends included.
@@ -115,6 +117,8 @@ class Batch:
     ``moved`` are early entries of an earlier batch with another deadline; they may be settled by now.
     ``notes`` are put, or replaced; ``forgotten`` are (space, key) of notes that go, ``outdated`` (space, up_to) of
     those that expired up to then. A key is in one of the first two only, and what is outdated goes first.
+    ``chunks`` are where the entries of streams in this batch begin. ``truncated`` are (queue, offset): chunks below the
+    offset go; their entries are in ``purged``. A batch puts its chunks before it truncates.
     ``redelivered`` are (queue, position): entries up to the position may have been delivered before.
     What is called a queue here is a lane: a queue, or one priority of it (``levels`` of its definition).
     ``next_id`` is the first id not used yet; after a restart ids start there.
@@ -141,6 +145,8 @@ class Batch:
         self.notes: list[NoteRow] = []
         self.forgotten: list[tuple[int, bytes]] = []
         self.outdated: list[tuple[int, int]] = []
+        self.chunks: list[ChunkRow] = []
+        self.truncated: list[tuple[int, int]] = []
 
 
 class StoredEntry(NamedTuple):
@@ -155,6 +161,20 @@ class StoredEntry(NamedTuple):
     deadline: int = 0  # 0 is never
     deliveries: int = 0
     acquired: int = 0
+
+
+class Chunk(NamedTuple):
+    """What one batch brought of a stream: the entries from ``position`` on up to the next chunk's.
+
+    ``offset``: that of its first entry; the others count on from there, in order of position. ``time``: when the newest
+    of them was published, in milliseconds since 1970. ``before``: octets of the bodies of all that was ever ahead of it
+    in the stream, so that the sizes of chunks are differences. All grow from chunk to chunk; ``time`` may stand still.
+    """
+
+    offset: int
+    position: int
+    time: int
+    before: int
 
 
 class Due(NamedTuple):

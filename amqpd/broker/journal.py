@@ -14,7 +14,7 @@ from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
-from amqpd.broker.batch import EARLY, PAGED, SHARED, Batch, Definition, MessageRow
+from amqpd.broker.batch import EARLY, PAGED, SHARED, Batch, Chunk, Definition, MessageRow
 from amqpd.broker.message import ANNIHILATED, NOT_STORED, Entry, Message
 from amqpd.broker.queue import Lane, Queue
 from amqpd.wire.content import message_id
@@ -58,6 +58,9 @@ class Journal:
         # By space and key: when it expires, FORGOTTEN where it goes.
         self.notes: dict[tuple[int, bytes], int] = {}
         self.outdated: dict[int, int] = {}
+        self.chunks: list[tuple[Lane, Chunk]] = []
+        # By stream: chunks below this offset go.
+        self.truncated: dict[int, int] = {}
         # Ports that wait for the open batch and for the sealed one.
         self.waiting: list[CommitPort] = []
         self.waiting_sealed: list[CommitPort] = []
@@ -129,6 +132,16 @@ class Journal:
         """Drop the notes of ``space`` that expired up to ``up_to``, but for those put in the open batch."""
         self.outdated[space] = up_to
 
+    def begin_chunk(self, lane: Lane, chunk: Chunk) -> None:
+        """What a stream inserts from now on, until the open batch is sealed, is this chunk. Not without an entry."""
+        self.chunks.append((lane, chunk))
+
+    def truncate(self, lane: Lane, first: Chunk) -> None:
+        """Drop what is ahead of ``first`` in a stream; the lane's depth is already without it."""
+        self.purged.append((int(lane.id), 0, first.position - 1))
+        self.truncated[int(lane.id)] = first.offset
+        self.depth_touched(lane)
+
     def define(self, definition: Definition) -> None:
         """Put or drop a definition with the open batch."""
         self.definitions.append(definition)
@@ -150,6 +163,7 @@ class Journal:
             and not self.moved
             and not self.notes
             and not self.outdated
+            and not self.truncated
         )
 
     def seal(self) -> Batch:
@@ -164,6 +178,7 @@ class Journal:
         self._seal_settled(batch)
         self._seal_counted(batch)
         self._seal_notes(batch)
+        self._seal_chunks(batch)
         for lane in self.depth_changed:
             batch.depths.append((int(lane.id), int(lane.stored_messages), int(lane.stored_bytes)))
         self.sealed = batch
@@ -186,6 +201,8 @@ class Journal:
         self.moved = {}
         self.notes = {}
         self.outdated = {}
+        self.chunks = []
+        self.truncated = {}
         self.waiting = []
         self.paging = []
 
@@ -269,6 +286,13 @@ class Journal:
             else:
                 batch.notes.append((space, key, expires))
         batch.outdated = list(self.outdated.items())
+
+    def _seal_chunks(self, batch: Batch) -> None:
+        for lane, begun in self.chunks:
+            if not lane.queue.deleted:
+                chunk = lane.queue.chunk_sealed(begun)
+                batch.chunks.append((int(lane.id), chunk.offset, chunk.position, chunk.time, chunk.before))
+        batch.truncated = list(self.truncated.items())
 
     def _seal_settled(self, batch: Batch) -> None:
         """Settled entries as ranges: of positions for each lane, and of message ids nobody else holds."""

@@ -3,11 +3,12 @@
 1. Of a vhost's policies the one that matches a name and has the highest priority applies, and of its operator
    policies as well; of equal ones the first by name (RabbitMQ leaves that open). They are never put together.
 2. What an argument, a policy and an operator policy say of one setting comes together by the ``merge`` of its row in
-   amqpd/spec/arguments.py. A policy that changes is in force at once; what is in a queue keeps its deadline.
+   amqpd/spec/arguments.py; on a stream what policies say goes before the argument (RabbitMQ 3.10.8, seen). A policy
+   that changes is in force at once; what is in a queue keeps its deadline.
 3. A policy with a key that queues of a type cannot have is not for them at all, whatever else it says, and another one
    may be (RabbitMQ; its ``ha-mode`` kept many a policy from quorum queues). ``KEYS_OF_OTHERS`` has these keys.
-4. Keys of RabbitMQ that mean nothing here (mirroring, federation, streams) are accepted and have no effect, so that
-   definitions can be brought along.
+4. Keys of RabbitMQ that mean nothing here (mirroring, federation) are accepted and have no effect, so that definitions
+   can be brought along.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from amqpd.broker.batch import Definition
 from amqpd.broker.exchange import Exchange
 from amqpd.broker.queue import Queue
 from amqpd.spec.arguments import (
+    AGE,
     ALTERNATE_EXCHANGE,
     CLASSIC,
     FIRST,
@@ -29,7 +31,9 @@ from amqpd.spec.arguments import (
     MILLISECONDS_MAX,
     QUEUE_ARGUMENTS,
     QUORUM,
+    STREAM,
     Argument,
+    max_age_ms,
 )
 from amqpd.spec.patterns import compile_pattern
 from amqpd.wire.table import Table
@@ -58,21 +62,13 @@ WITHOUT_EFFECT: Final = frozenset(
         "ha-promote-on-shutdown",
         "ha-sync-batch-size",
         "ha-sync-mode",
-        "initial-cluster-size",
-        "max-age",
         "queue-master-locator",
-        "stream-filter-size-bytes",
-        "stream-max-segment-size-bytes",
         "target-group-size",
     )
 )
-_STREAM_KEYS: Final = frozenset(
-    ("initial-cluster-size", "max-age", "stream-filter-size-bytes", "stream-max-segment-size-bytes")
-)
-KEYS_OF_OTHERS: Final[dict[str, frozenset[str]]] = {
-    CLASSIC: _STREAM_KEYS,
-    QUORUM: _STREAM_KEYS
-    | {
+_STREAM_KEYS: Final = frozenset(key for key, row in KEYS.items() if row.types == (STREAM,))
+_MIRROR_KEYS: Final = frozenset(
+    (
         "ha-mode",
         "ha-params",
         "ha-promote-on-failure",
@@ -81,7 +77,15 @@ KEYS_OF_OTHERS: Final[dict[str, frozenset[str]]] = {
         "ha-sync-mode",
         "queue-master-locator",
         "queue-mode",
-    },
+    )
+)
+KEYS_OF_OTHERS: Final[dict[str, frozenset[str]]] = {
+    CLASSIC: _STREAM_KEYS,
+    QUORUM: _STREAM_KEYS | _MIRROR_KEYS,
+    # All that it has no argument for but queue-version, as in RabbitMQ.
+    STREAM: _MIRROR_KEYS
+    | {"target-group-size"}
+    | {key for key, row in KEYS.items() if STREAM not in row.types and key != "queue-version"},
 }
 NO_KEYS: Final[frozenset[str]] = frozenset()
 
@@ -156,7 +160,10 @@ def _is_valid(row: Argument, value: object) -> bool:
             return False
         # RabbitMQ takes any number of milliseconds in a policy; ours is cut to its limit.
         highest = (1 << 63) - 1 if row.maximum in (0, MILLISECONDS_MAX) else row.maximum
-        return row.minimum <= value <= highest
+        lowest = 0 if row.name == "x-initial-cluster-size" else row.minimum  # RabbitMQ asks more of the argument only
+        return lowest <= value <= highest
+    if row.kind == AGE:
+        return isinstance(value, str) and max_age_ms(value) is not None
     return isinstance(value, str) and (not row.values or value in row.values)
 
 
@@ -168,7 +175,7 @@ def _listed(words: Iterable[str]) -> str:
 def shown(value: object) -> str:
     """A JSON value as Erlang writes it."""
     if isinstance(value, str):
-        return f'<<"{value}">>'
+        return f'<<"{value}">>' if value else "<<>>"
     if isinstance(value, list):
         return f"[{','.join(map(shown, value))}]"
     return json.dumps(value)
@@ -202,7 +209,8 @@ class Policies:
         return [*self.policies.values(), *self.operator_policies.values()]
 
     def for_queue(self, name: str, kind: str) -> Applied:
-        kinds, foreign = ("queues", "all", f"{kind}_queues"), KEYS_OF_OTHERS.get(kind, NO_KEYS)
+        kinds = ("queues", "all", "streams" if kind == STREAM else f"{kind}_queues")
+        foreign = KEYS_OF_OTHERS.get(kind, NO_KEYS)
         return Applied(_best(self.policies, name, kinds, foreign), _best(self.operator_policies, name, kinds, foreign))
 
     def for_exchange(self, name: str) -> Applied:
@@ -223,8 +231,11 @@ def queue_settings(arguments: Table, kind: str, applied: Applied) -> Settings:
     for key, row in KEYS.items():
         if kind not in row.types:
             continue
-        values = [settings.get(key), operator.get(key), policy.get(key)]
-        merged = _merged(row, [value for value in values if value is not None])
+        values = [value for value in (operator.get(key), policy.get(key)) if value is not None]
+        argument = settings.get(key)
+        if argument is not None and not (values and kind == STREAM):
+            values.insert(0, argument)
+        merged = _merged(row, values)
         if merged is not None:
             settings[key] = min(merged, MILLISECONDS_MAX) if row.maximum and isinstance(merged, int) else merged
     if kind == QUORUM:

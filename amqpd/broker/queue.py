@@ -11,7 +11,7 @@ from amqpd.broker.message import Entry, Message
 from amqpd.wire.table import Table
 
 if TYPE_CHECKING:
-    from amqpd.broker.batch import QueueSummary, StoredEntry
+    from amqpd.broker.batch import Chunk, QueueSummary, StoredEntry
     from amqpd.broker.shard import PageRequest, Shard
 
 
@@ -220,6 +220,12 @@ class Queue(Destination):
     def redeclared(self) -> None:
         """Somebody declared it again, equivalently."""
 
+    def check_consume(self, arguments: Table, no_ack: bool, prefetch: int, per_channel: int) -> None:
+        """Somebody wants to consume. Raises what the client is to hear where this queue cannot serve such a consumer.
+
+        ``prefetch``: its own limit, ``per_channel``: that of its channel; 0 is none.
+        """
+
     def consume(self, consumer: Consumer) -> None:
         """Add a consumer."""
         raise NotImplementedError
@@ -257,6 +263,10 @@ class Queue(Destination):
         A durable queue's definition tells the store; another one tells it here of what was paged out.
         """
         raise NotImplementedError
+
+    def chunk_sealed(self, chunk: Chunk) -> Chunk:
+        """The batch that holds the chunk it began goes to the store; returns the chunk as it is now."""
+        return chunk
 
     def batch_committed(self, number: i64) -> None:
         """What this queue handed to the journal is on disk up to batch ``number``; called where it asked for it."""

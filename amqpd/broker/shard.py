@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 
 from mypy_extensions import i64
 
-from amqpd.broker.batch import Due, StoredEntry
+from amqpd.broker.batch import Chunk, Due, StoredEntry
 from amqpd.broker.events import Events, Trace
 from amqpd.broker.journal import Journal
 from amqpd.broker.queue import Consumer, Lane, Queue
@@ -50,6 +50,14 @@ class PageSource(Protocol):
     def overdue(self, queue: int, up_to: int) -> int: ...
 
     def notes(self, space: int, after: bytes, limit: int) -> list[tuple[bytes, int]]: ...
+
+    def chunks(self, queue: int, after: int, limit: int) -> list[Chunk]: ...
+
+    def last_chunk(self, queue: int) -> Chunk | None: ...
+
+    def chunk_since(self, queue: int, time: int) -> Chunk | None: ...
+
+    def place(self, queue: int, offset: int) -> int: ...
 
 
 class PageRequest:

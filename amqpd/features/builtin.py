@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from amqpd.broker.broker import Broker
 from amqpd.broker.registry import Registry
+from amqpd.broker.shard import PageSource
 from amqpd.exchanges.direct import DirectExchange
 from amqpd.exchanges.fanout import FanoutExchange
 from amqpd.exchanges.headers import HeadersExchange
@@ -12,6 +14,7 @@ from amqpd.features.alternate_exchange import AlternateExchange
 from amqpd.features.dead_letters import DeadLetters
 from amqpd.features.death_header import ClientDeaths
 from amqpd.features.sender_selected import SenderSelected
+from amqpd.queues.stream.queue import STREAM, StreamQueue
 from amqpd.queues.types import CLASSIC, QUORUM, classic_queue, quorum_queue
 
 
@@ -22,6 +25,8 @@ def register(registry: Registry) -> None:
     registry.exchange_type("headers", HeadersExchange)
     registry.queue_type(CLASSIC, classic_queue)
     registry.queue_type(QUORUM, quorum_queue)
+    registry.queue_type(STREAM, StreamQueue)
+    registry.started(_read_streams)
     registry.queue_feature(message_ttl.attach)
     registry.queue_feature(queue_ttl.attach)
     registry.queue_feature(max_length.attach)
@@ -31,3 +36,11 @@ def register(registry: Registry) -> None:
     registry.route_extension(AlternateExchange())
     registry.route_extension(ClientDeaths())
     registry.dead_letters(DeadLetters())
+
+
+def _read_streams(broker: Broker, source: PageSource) -> None:
+    """Where each stream begins and ends is in the store."""
+    for vhost in broker.vhosts.values():
+        for queue in vhost.queues.values():
+            if isinstance(queue, StreamQueue):
+                queue.read_back(source)

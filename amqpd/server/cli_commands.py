@@ -260,7 +260,7 @@ def vhosts_limit(name: str, limit: str, value: int) -> None:
 @click.argument("type_", metavar="TYPE")
 @common_options
 def vhosts_default_queue_type(name: str, type_: str) -> None:
-    """What a durable shared queue declared without x-queue-type is: classic or quorum; '' for the configured one."""
+    """What a durable shared queue declared without x-queue-type is: classic, quorum, stream; '' as configured."""
     perform("vhosts default-queue-type", vhost=name, type=type_)
     show_done(f"default queue type of vhost '{name}' set to {type_ or 'the configured one'}")
 

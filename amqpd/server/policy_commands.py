@@ -41,7 +41,8 @@ def policies() -> None:
     "--apply-to",
     default=None,
     metavar="KIND",
-    help="queues, exchanges, all, classic_queues or quorum_queues. Default: all; queues for an operator policy.",
+    help="queues, exchanges, all, classic_queues, quorum_queues or streams."
+    " Default: all; queues for an operator policy.",
 )
 @common_options
 def policies_set(

@@ -172,7 +172,7 @@ class Queues:
 
     default_type: str = setting(
         "classic",
-        Choice("classic", "quorum"),
+        Choice("classic", "quorum", "stream"),
         "Type of a durable shared queue declared without x-queue-type, where its vhost has no default either.",
         live=True,
     )

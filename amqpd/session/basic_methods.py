@@ -14,7 +14,7 @@ from amqpd.session.environment import Handler
 from amqpd.session.exchange_methods import without_line_breaks
 from amqpd.session.firehose import delivered
 from amqpd.session.queue_methods import find_queue, last_queue
-from amqpd.spec.arguments import INTEGER_TYPES, MILLISECONDS_MAX, TYPE_NAMES
+from amqpd.spec.arguments import INTEGER_TYPES, MILLISECONDS_MAX, REPLICATED_TYPES, TYPE_NAMES
 from amqpd.spec.constants import (
     BASIC_CANCEL,
     BASIC_CANCEL_OK,
@@ -66,10 +66,11 @@ def basic_consume(channel: Channel, arguments: ArgumentReader) -> None:
     name = name or last_queue(channel)
     channel.check_permission(READ, "queue", name, BASIC_CONSUME)
     queue = find_queue(channel, name, BASIC_CONSUME)
+    queue.check_consume(table, no_ack, int(channel.prefetch.per_consumer), int(channel.prefetch.per_channel))
     _check_integer(table, "x-priority", queue)
     _check_timeout(table, queue)
     tag = _new_tag(channel, tag)
-    if queue.kind == QUORUM:
+    if queue.kind in REPLICATED_TYPES:
         exclusive = False  # without effect there, in RabbitMQ too
     holders = queue.consumers()
     taken = (holders and holders[0].exclusive) or (exclusive and (holders or has_single_active(queue)))

@@ -25,6 +25,7 @@ from amqpd.session.channel import Channel
 from amqpd.session.session_events import channel_created, connection_closed
 from amqpd.spec.constants import (
     BASIC_ACK,
+    BASIC_CANCEL_OK,
     BASIC_NACK,
     BASIC_PUBLISH,
     BASIC_REJECT,
@@ -77,6 +78,8 @@ CLOSE_TIMEOUT_MS: Final = 3000
 CLOSED_SOON: Final = (FrameError.code, ConnectionForced.code, LoginRefused.code)
 # Deleted queues in ``exclusive_queues`` before it is made anew.
 EXCLUSIVE_STALE_MAX: Final = 50
+# Answers and settlements of a client that does not know yet that its channel is closed.
+CROSSES_A_CLOSE: Final = (BASIC_ACK, BASIC_NACK, BASIC_REJECT, BASIC_CANCEL_OK)
 HEARTBEAT_FRAME: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 NOBODY: Final = User("", ())
 
@@ -289,10 +292,10 @@ class Connection(ConnectionPort):
             raise UnexpectedFrame("expected method frame, got non method frame instead", 0)
         elif method == CHANNEL_OPEN:
             self._open_channel(number)
-        elif method != BASIC_ACK and method != BASIC_NACK and method != BASIC_REJECT and method != CHANNEL_CLOSE_OK:
-            raise ChannelError("expected 'channel.open'", int(method))
         elif method == CHANNEL_CLOSE_OK:
             raise CommandInvalid("unimplemented method", int(method))
+        elif method not in CROSSES_A_CLOSE:
+            raise ChannelError("expected 'channel.open'", int(method))
 
     def _odd_frame(self) -> AmqpError:
         """A frame that does not belong where it is: content on channel 0, or a heartbeat elsewhere."""

@@ -6,13 +6,7 @@ from amqpd.auth.permissions import CONFIGURE, READ, WRITE
 from amqpd.broker.exchange import Exchange
 from amqpd.session.channel import Channel
 from amqpd.session.environment import Handler
-from amqpd.spec.arguments import (
-    ALTERNATE_EXCHANGE,
-    check_equivalent,
-    check_equivalent_arguments,
-    check_is_text,
-    described,
-)
+from amqpd.spec.arguments import ALTERNATE_EXCHANGE, DEAD_LETTER_EXCHANGE, described
 from amqpd.spec.constants import (
     EXCHANGE_BIND,
     EXCHANGE_BIND_OK,
@@ -23,12 +17,12 @@ from amqpd.spec.constants import (
     EXCHANGE_UNBIND,
     EXCHANGE_UNBIND_OK,
 )
+from amqpd.spec.declaring import check_equivalent, check_equivalent_arguments, check_is_text
 from amqpd.spec.errors import AccessRefused, CommandInvalid, NotFound, PreconditionFailed
 from amqpd.wire.methods import ArgumentReader, MethodWriter
 from amqpd.wire.table import Table
 
 RESERVED_PREFIX = "amq."
-DEAD_LETTER_EXCHANGE = "x-dead-letter-exchange"  # of queues, and of exchanges that keep messages
 
 
 def exchange_declare(channel: Channel, arguments: ArgumentReader) -> None:

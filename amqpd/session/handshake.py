@@ -44,6 +44,7 @@ CAPABILITIES = (
     "authentication_failure_close",
     "per_consumer_qos",
     "direct_reply_to",
+    "accept_consumer_cancel_ok",  # RabbitMQ 4.3.7: clients answer a basic.cancel where they see this
 )
 
 

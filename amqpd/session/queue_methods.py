@@ -8,23 +8,12 @@ from amqpd.broker.vhost import REPLY_TO
 from amqpd.session.channel import Channel
 from amqpd.session.environment import Handler
 from amqpd.session.exchange_methods import (
-    DEAD_LETTER_EXCHANGE,
     RESERVED_PREFIX,
     find_exchange,
     refuse_default,
     without_line_breaks,
 )
-from amqpd.spec.arguments import (
-    CLASSIC,
-    COMPARED,
-    check_equivalent,
-    check_equivalent_arguments,
-    check_queue_arguments,
-    check_replicated,
-    check_server_named,
-    described,
-    queue_type,
-)
+from amqpd.spec.arguments import CLASSIC, COMPARED, DEAD_LETTER_EXCHANGE, described, queue_type
 from amqpd.spec.constants import (
     QUEUE_BIND,
     QUEUE_BIND_OK,
@@ -36,6 +25,13 @@ from amqpd.spec.constants import (
     QUEUE_PURGE_OK,
     QUEUE_UNBIND,
     QUEUE_UNBIND_OK,
+)
+from amqpd.spec.declaring import (
+    check_dead_letter_exchange,
+    check_equivalent,
+    check_equivalent_arguments,
+    check_new_queue,
+    check_server_named,
 )
 from amqpd.spec.errors import AccessRefused, NotFound, PreconditionFailed, ResourceLocked
 from amqpd.wire.methods import ArgumentReader, MethodWriter
@@ -81,29 +77,28 @@ def _declare(channel: Channel, name: str, durable: bool, exclusive: bool, auto_d
     any_type = durable and not (exclusive or auto_delete or server_named)
     channel.check_permission(CONFIGURE, "queue", name, QUEUE_DECLARE)
     owner = connection if exclusive else None
-    check_replicated(table, name, vhost.name, durable, exclusive, auto_delete)
-    if exclusive:
-        durable = False  # it cannot outlive its connection; RabbitMQ stores it so, too
+    stored = durable and not exclusive  # an exclusive one cannot outlive its connection; RabbitMQ stores it so, too
     existing = vhost.queues.get(name)
     if any_type:
         table = _with_default_type(channel, table, existing)
     if existing is not None:
         if existing.owner is not owner:
             raise locked(existing)
-        check_equivalent_queue(existing, durable, auto_delete, table)
+        check_equivalent_queue(existing, stored, auto_delete, table)
         channel.await_definition(existing)
         return existing
-    check_queue_arguments(table, name, vhost.name)
-    dead_letters = table.get(DEAD_LETTER_EXCHANGE)
-    if dead_letters is not None:
-        channel.check_permission(READ, "queue", name, QUEUE_DECLARE)
-        channel.check_permission(WRITE, "exchange", described(dead_letters.value), QUEUE_DECLARE)
     limit = connection.environment.limiter.vhost_limit(vhost.name, "max-queues")
     if 0 <= limit <= len(vhost.queues):
         raise PreconditionFailed(
             f"cannot declare queue '{name}': queue limit in vhost '{vhost.name}' ({limit}) is reached"
         )
-    queue = vhost.declare_queue(name, queue_type(table), durable, auto_delete, owner, table)
+    dead_letters = table.get(DEAD_LETTER_EXCHANGE)
+    if dead_letters is not None:
+        check_dead_letter_exchange(table, name, vhost.name)
+        channel.check_permission(READ, "queue", name, QUEUE_DECLARE)
+        channel.check_permission(WRITE, "exchange", described(dead_letters.value), QUEUE_DECLARE)
+    check_new_queue(table, name, vhost.name, durable, exclusive, auto_delete)
+    queue = vhost.declare_queue(name, queue_type(table), stored, auto_delete, owner, table)
     if exclusive:
         connection.own(queue)
     return queue

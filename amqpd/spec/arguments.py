@@ -1,21 +1,20 @@
-"""Every ``x-`` argument the broker knows, one row each; validation and redeclare checks read the rows.
+"""Every ``x-`` argument the broker knows, one row each: amqpd/spec/declaring.py, policies and the manual read them.
 
-A value is a (type octet, value) pair, as a field table holds it. Error texts are RabbitMQ 3.10.8's, seen live
-(interop/conformance/test_queue.py).
+A value is a (type octet, value) pair, as a field table holds it. Error texts are RabbitMQ 3.10.8's, seen live.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from typing import Final, NamedTuple
-
-from amqpd.spec.errors import PreconditionFailed
 
 Typed = tuple[str, object]
 
 INT: Final = "int"
 TEXT: Final = "longstr"
 BOOL: Final = "bool"
+AGE: Final = "age"
 ANY: Final = "any"
 
 MILLISECONDS_MAX: Final = 315_360_000_000  # ten years; RabbitMQ's limit of every duration
@@ -52,7 +51,9 @@ LIMIT: Final = "the smallest number wins, a negative one is no limit"
 
 CLASSIC: Final = "classic"
 QUORUM: Final = "quorum"
-BOTH: Final = (CLASSIC, QUORUM)
+STREAM: Final = "stream"
+ALL_TYPES: Final = (CLASSIC, QUORUM, STREAM)
+NO_STREAM: Final = (CLASSIC, QUORUM)
 
 
 class Argument(NamedTuple):
@@ -60,6 +61,7 @@ class Argument(NamedTuple):
 
     ``maximum`` 0 means none. ``values``: the only texts allowed, empty for any. ``refusal``: RabbitMQ's words for
     a text outside ``values``, with ``{}`` for the text. ``above``: its word for a number above ``maximum``.
+    ``outside``: its whole sentence for a number outside ``minimum`` and ``maximum``, where it looks at these last.
     ``types``: the queue types that take it.
     ``policy``: what a policy's validation calls it; empty where it cannot come by policy. A policy's key is the
     name without ``x-``. ``operator``: operator policies may set it, too. ``merge``: FIRST, LEAST or LIMIT.
@@ -72,8 +74,9 @@ class Argument(NamedTuple):
     values: tuple[str, ...] = ()
     refusal: str = ""
     above: str = "value_too_large"
+    outside: str = ""
     needs: str = ""
-    types: tuple[str, ...] = BOTH
+    types: tuple[str, ...] = NO_STREAM
     policy: str = ""
     operator: bool = False
     merge: str = FIRST
@@ -139,10 +142,11 @@ QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {
         Argument(
             "x-max-length-bytes",
             INT,
+            types=ALL_TYPES,
             policy="maximum length in bytes",
             operator=True,
             merge=LEAST,
-            doc="Most octets of ready bodies the queue keeps.",
+            doc="Most octets of ready bodies the queue keeps; the least that is left of a stream.",
         ),
         Argument(
             "x-max-in-memory-length",
@@ -203,8 +207,9 @@ QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {
         Argument(
             "x-queue-type",
             TEXT,
-            values=(CLASSIC, QUORUM),
+            values=ALL_TYPES,
             refusal="\"unsupported queue type '{}'\"",
+            types=ALL_TYPES,
             doc="The queue's type.",
         ),
         Argument(
@@ -252,6 +257,7 @@ QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {
             INT,
             0,
             MILLISECONDS_MAX,
+            types=ALL_TYPES,
             policy="consumer timeout",
             merge=LEAST,
             doc="How long a delivery may stay unacknowledged, ms.",
@@ -267,7 +273,43 @@ QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {
             "x-quorum-target-group-size",
             INT,
             1,
-            types=(QUORUM,),
+            types=(QUORUM, STREAM),
+            doc="Accepted and without effect: there is one node.",
+        ),
+        Argument(
+            "x-max-age",
+            AGE,
+            refusal="invalid_max_age",
+            types=(STREAM,),
+            policy="max age",
+            doc="Longest stay of a message: a number and one of `Y`, `M`, `D`, `h`, `m`, `s`, as in `7D`.",
+        ),
+        Argument(
+            "x-stream-max-segment-size-bytes",
+            INT,
+            0,
+            3_000_000_000,
+            outside="Exceeded max value for x-stream-max-segment-size-bytes",
+            types=(STREAM,),
+            policy="segment size",
+            doc="How far a stream may go beyond x-max-length-bytes, at most.",
+        ),
+        Argument(
+            "x-stream-filter-size-bytes",
+            INT,
+            16,
+            255,
+            outside="Invalid value for  x-stream-filter-size-bytes",
+            types=(STREAM,),
+            policy="filter size. Valid range is 16-255",
+            doc="Accepted and without effect: filters are exact.",
+        ),
+        Argument(
+            "x-initial-cluster-size",
+            INT,
+            1,
+            types=(STREAM,),
+            policy="cluster size",
             doc="Accepted and without effect: there is one node.",
         ),
         Argument(
@@ -275,36 +317,43 @@ QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {
             TEXT,
             values=LOCATORS,
             refusal="invalid_queue_locator_arg",
+            types=ALL_TYPES,
             policy="queue leader locator value",
             doc="Accepted and without effect: there is one node.",
         ),
     )
 }
 
-# Arguments of streams, which there are not: refused rather than ignored, as RabbitMQ does on other queue types.
-FOREIGN_QUEUE_ARGUMENTS: Final = frozenset(
-    (
-        "x-max-age",
-        "x-stream-max-segment-size-bytes",
-        "x-stream-filter-size-bytes",
-        "x-initial-cluster-size",
-    )
-)
-
 # Queue types that RabbitMQ replicates between nodes: always durable and shared.
-REPLICATED_TYPES: Final = frozenset(("quorum", "stream"))
+REPLICATED_TYPES: Final = frozenset((QUORUM, STREAM))
+
+ROWS: Final[dict[str, tuple[Argument, ...]]] = {
+    kind: tuple(row for row in QUEUE_ARGUMENTS.values() if kind in row.types) for kind in ALL_TYPES
+}
 
 # What declaring a queue again compares, by the queue's type. Arguments of other types, which a first declare would
-# refuse, are not looked at (RabbitMQ 3.10.8, seen).
+# refuse, are not looked at, nor are these of a stream (RabbitMQ 3.10.8, seen, and for filters 3.13).
+_NOT_COMPARED: Final = frozenset(((STREAM, "x-stream-filter-size-bytes"), (STREAM, "x-quorum-target-group-size")))
 COMPARED: Final[dict[str, tuple[str, ...]]] = {
-    kind: tuple(row.name for row in QUEUE_ARGUMENTS.values() if kind in row.types) for kind in BOTH
+    kind: tuple(row.name for row in rows if (kind, row.name) not in _NOT_COMPARED) for kind, rows in ROWS.items()
 }
+
+UNIT_MS: Final[dict[str, int]] = {
+    "Y": 365 * 86_400_000,
+    "M": 30 * 86_400_000,
+    "D": 86_400_000,
+    "h": 3_600_000,
+    "m": 60_000,
+    "s": 1000,
+}
+# RabbitMQ takes a number of any length; added to a time, this one still fits into 64 bits.
+AGE_MS_MAX: Final = 1 << 62
+_AGE: Final = re.compile("([0-9]+)([YMDhms])")
 
 # The only exchange argument that redeclaring compares.
 ALTERNATE_EXCHANGE: Final = "alternate-exchange"
 
-# RabbitMQ checks these two with other words than the rest.
-_TYPE_CHECKED: Final = frozenset(("x-dead-letter-exchange", ALTERNATE_EXCHANGE))
+DEAD_LETTER_EXCHANGE: Final = "x-dead-letter-exchange"
 
 
 def described(value: object) -> str:
@@ -316,142 +365,18 @@ def described(value: object) -> str:
     return str(value)
 
 
-def check_queue_arguments(arguments: Mapping[str, Typed], name: str, vhost: str) -> None:
-    """Raises PreconditionFailed (406, closes the channel) on the first argument that will not do."""
-    kind = queue_type(arguments)
-    for key, value in arguments.items():
-        row = QUEUE_ARGUMENTS.get(key)
-        if key in FOREIGN_QUEUE_ARGUMENTS or (row is not None and kind in BOTH and kind not in row.types):
-            raise PreconditionFailed(
-                f"invalid arg '{key}' for queue '{name}' in vhost '{vhost}' of queue type rabbit_{kind}_queue"
-            )
-        if row is None:
-            continue
-        if key in _TYPE_CHECKED:
-            check_is_text(key, value, "queue", name, vhost)
-            continue
-        fault = _fault(row, value)
-        if not fault and row.needs and row.needs not in arguments:
-            fault = row.refusal
-        if fault:
-            raise PreconditionFailed(f"invalid arg '{key}' for queue '{name}' in vhost '{vhost}': {fault}")
+def max_age_ms(text: str) -> int | None:
+    """An age such as ``7D`` in milliseconds, at most AGE_MS_MAX; None for a text that is none."""
+    found = _AGE.fullmatch(text)
+    if found is None:
+        return None
+    count = found[1].lstrip("0")
+    if len(count) > 20:
+        return AGE_MS_MAX  # Python refuses to read a number of thousands of digits
+    return min(int(count) * UNIT_MS[found[2]], AGE_MS_MAX) if count else None
 
 
 def queue_type(arguments: Mapping[str, Typed]) -> str:
     """What x-queue-type says; classic without it."""
     kind = arguments.get("x-queue-type")
     return described(kind[1]) if kind is not None else CLASSIC
-
-
-def check_server_named(arguments: Mapping[str, Typed]) -> None:
-    """Raises PreconditionFailed (406) where a queue of this type must be named by the client."""
-    kind = _replicated_type(arguments)
-    if kind:
-        raise PreconditionFailed(f"Cannot declare a server-named queue for type rabbit_{kind}_queue")
-
-
-def check_replicated(
-    arguments: Mapping[str, Typed], name: str, vhost: str, durable: bool, exclusive: bool, auto_delete: bool
-) -> None:
-    """Raises PreconditionFailed (406) on a replicated queue that is to be transient or somebody's own."""
-    if not _replicated_type(arguments):
-        return
-    for wrong, text in (
-        (auto_delete, "auto-delete"),
-        (exclusive, "exclusive-owner"),
-        (not durable, "non-durable"),
-    ):
-        if wrong:
-            raise PreconditionFailed(f"invalid property '{text}' for queue '{name}' in vhost '{vhost}'")
-
-
-def _replicated_type(arguments: Mapping[str, Typed]) -> str:
-    """``quorum`` or ``stream``; empty for any other type."""
-    kind = queue_type(arguments)
-    return kind if kind in REPLICATED_TYPES else ""
-
-
-def check_is_text(key: str, value: Typed, what: str, name: str, vhost: str) -> None:
-    """Raises PreconditionFailed unless ``value`` is a longstr."""
-    if value[0] != "S":
-        kind = TYPE_NAMES[value[0]]
-        raise PreconditionFailed(f"invalid type '{kind}' for arg '{key}' in {what} '{name}' in vhost '{vhost}'")
-
-
-def _fault(row: Argument, typed: Typed) -> str:
-    """RabbitMQ's words for what is wrong with a value; empty when nothing is."""
-    kind, value = typed
-    if row.kind == ANY:
-        return ""
-    if row.kind == INT:
-        return _integer_fault(row, kind, value)
-    if row.kind == BOOL:
-        return "" if kind == "t" else f"{{unacceptable_type,{TYPE_NAMES[kind]}}}"
-    if kind != "S":
-        return f"{{unacceptable_type,{TYPE_NAMES[kind]}}}"
-    text = described(value)
-    if row.values and text not in row.values:
-        return row.refusal.format(text)
-    return ""
-
-
-def _integer_fault(row: Argument, kind: str, value: object) -> str:
-    if kind not in INTEGER_TYPES or not isinstance(value, int):
-        return f'"expected integer, got {TYPE_NAMES[kind]}"'
-    if value < min(row.minimum, 0):
-        return f"{{value_negative,{value}}}"
-    if row.name == "x-queue-version" and value not in (1, 2):
-        return f"\"unsupported queue version '{value}'\""
-    if value < row.minimum:
-        return f"{{value_zero,{value}}}"
-    if row.maximum and value > row.maximum:
-        return f"{{{row.above},{value}}}"
-    return ""
-
-
-def check_equivalent_arguments(
-    known: Iterable[str],
-    received: Mapping[str, Typed],
-    current: Mapping[str, Typed],
-    what: str,
-    name: str,
-    vhost: str,
-) -> None:
-    """Raises PreconditionFailed (406) when a known argument differs; integers compare by value.
-
-    ``known``: of a queue ``COMPARED``, by its type. ``x-queue-type=classic`` equals its absence.
-    """
-    for key in known:
-        new, old = received.get(key), current.get(key)
-        if _same(new, old) or (key == "x-queue-type" and queue_type(received) == queue_type(current) == CLASSIC):
-            continue
-        raise PreconditionFailed(
-            f"inequivalent arg '{key}' for {what} '{name}' in vhost '{vhost}': {_difference(new, old)}"
-        )
-
-
-def _same(new: Typed | None, old: Typed | None) -> bool:
-    if new is None or old is None:
-        return new is old
-    return type(new[1]) is type(old[1]) and new[1] == old[1]
-
-
-def _difference(new: Typed | None, old: Typed | None) -> str:
-    if new is not None and old is not None:
-        return f"received '{described(new[1])}' but current is '{described(old[1])}'"
-    return f"received {_valued(new)} but current is {_valued(old)}"
-
-
-def _valued(typed: Typed | None) -> str:
-    if typed is None:
-        return "none"
-    return f"the value '{described(typed[1])}' of type '{TYPE_NAMES[typed[0]]}'"
-
-
-def check_equivalent(key: str, received: object, current: object, what: str, name: str, vhost: str) -> None:
-    """Raises PreconditionFailed (406) when a property of an existing object differs."""
-    if received != current:
-        raise PreconditionFailed(
-            f"inequivalent arg '{key}' for {what} '{name}' in vhost '{vhost}': "
-            f"received '{described(received)}' but current is '{described(current)}'"
-        )

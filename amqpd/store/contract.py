@@ -18,7 +18,7 @@ Used by the store thread only; every method blocks. No trio, time, thread, socke
    and ``purged`` ranges and dropped queues take paged entries too, and the store finds by itself which
    paged messages nobody refers to any more: ``released``, ``shared``, ``depths`` and the flag SHARED speak
    of durable entries only. ``counted`` and ``moved`` speak of both.
-8. Notes belong to a queue, and go when it is dropped.
+8. Notes and chunks belong to a queue, and go when it is dropped.
 9. What a batch calls a queue is a lane. A batch that changes what a lane holds durably gives its depth.
 """
 
@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from amqpd.broker.batch import Batch, Due, StoredEntry, Summary
+from amqpd.broker.batch import Batch, Chunk, Due, StoredEntry, Summary
 
 
 class StoreError(Exception):
@@ -139,6 +139,22 @@ class StoreReader(Protocol):
 
     def notes(self, space: int, after: bytes, limit: int) -> list[tuple[bytes, int]]:
         """Keys above ``after`` and when they expire, in order of key; ``limit`` at most."""
+        ...
+
+    def chunks(self, queue: int, after: int, limit: int) -> list[Chunk]:
+        """Chunks of a stream with an offset above ``after``, in order; at most ``limit``. -1: from the first one on."""
+        ...
+
+    def last_chunk(self, queue: int) -> Chunk | None:
+        """The newest chunk; None in a stream that never held a message."""
+        ...
+
+    def chunk_since(self, queue: int, time: int) -> Chunk | None:
+        """The first chunk with a time of at least ``time``; None when all are older."""
+        ...
+
+    def place(self, queue: int, offset: int) -> int:
+        """The position of the entry with this offset; 0 when there is none, before the first one or behind the last."""
         ...
 
     def bodies(self, ids: Sequence[int]) -> list[bytes]:

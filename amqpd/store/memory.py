@@ -7,12 +7,14 @@ import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from heapq import merge
+from operator import attrgetter
 from typing import final
 
 from amqpd.broker.batch import (
     EARLY,
     KINDS,
     Batch,
+    Chunk,
     CountRow,
     Definition,
     Due,
@@ -29,6 +31,7 @@ from amqpd.broker.batch import (
 from amqpd.store.contract import Opened, StoreCorrupt, StoreFenced, StoreUnavailable
 
 _POSITION_MAX = (1 << 63) - 1
+_offset = attrgetter("offset")
 
 
 @final
@@ -48,6 +51,8 @@ class MemoryDisk:
         self.redelivered: dict[int, int] = {}
         # By space, when each key expires.
         self.notes: dict[int, dict[bytes, int]] = {}
+        # By stream, in order of offset.
+        self.chunks: dict[int, list[Chunk]] = {}
         self.durable = _Shelf()
         self.paged = _Shelf()
 
@@ -190,6 +195,31 @@ class MemoryReader:
         with self._disk.lock:
             notes = self._disk.notes.get(space, {})
             return sorted(item for item in notes.items() if item[0] > after)[:limit]
+
+    def chunks(self, queue: int, after: int, limit: int) -> list[Chunk]:
+        with self._disk.lock:
+            chunks = self._disk.chunks.get(queue, [])
+            first = bisect_right(chunks, after, key=_offset)
+            return chunks[first : first + limit]
+
+    def last_chunk(self, queue: int) -> Chunk | None:
+        with self._disk.lock:
+            return next(reversed(self._disk.chunks.get(queue, [])), None)
+
+    def chunk_since(self, queue: int, time: int) -> Chunk | None:
+        with self._disk.lock:
+            return next((chunk for chunk in self._disk.chunks.get(queue, []) if chunk.time >= time), None)
+
+    def place(self, queue: int, offset: int) -> int:
+        with self._disk.lock:
+            chunks = self._disk.chunks.get(queue, [])
+            number = bisect_right(chunks, offset, key=_offset)
+            if number == 0:
+                return 0
+            chunk = chunks[number - 1]
+            count = offset - chunk.offset + 1
+            positions = self._disk.durable.next_positions(queue, chunk.position - 1, count)
+            return positions[-1] if len(positions) == count else 0
 
     def load(self, queue: int, after: int, limit: int, max_bytes: int) -> list[StoredEntry]:
         page: list[StoredEntry] = []
@@ -340,6 +370,7 @@ def _apply(disk: MemoryDisk, batch: Batch) -> None:
     for queue, position in batch.redelivered:
         disk.redelivered[queue] = max(position, disk.redelivered.get(queue, 0))
     _write_notes(disk, batch)
+    _write_chunks(disk, batch)
     for shelf in (disk.durable, disk.paged):
         shelf.release(shelf.take(discarded))
     for queue, _, last in discarded:
@@ -347,6 +378,7 @@ def _apply(disk: MemoryDisk, batch: Batch) -> None:
             disk.depths.pop(queue, None)
             disk.redelivered.pop(queue, None)
             disk.notes.pop(queue, None)
+            disk.chunks.pop(queue, None)
     disk.last_batch = batch.number
     disk.next_id = batch.next_id
 
@@ -358,6 +390,14 @@ def _write_notes(disk: MemoryDisk, batch: Batch) -> None:
         disk.notes.setdefault(space, {})[key] = expires
     for space, key in batch.forgotten:
         disk.notes.get(space, {}).pop(key, None)
+
+
+def _write_chunks(disk: MemoryDisk, batch: Batch) -> None:
+    for queue, *chunk in batch.chunks:
+        disk.chunks.setdefault(queue, []).append(Chunk._make(chunk))
+    for queue, offset in batch.truncated:
+        chunks = disk.chunks.get(queue, [])
+        del chunks[: bisect_left(chunks, offset, key=_offset)]
 
 
 def _define(disk: MemoryDisk, definition: Definition) -> None:

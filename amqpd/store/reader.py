@@ -10,7 +10,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar, final
 
-from amqpd.broker.batch import EARLY, Due, QueueSummary, StoredEntry, Summary
+from amqpd.broker.batch import EARLY, Chunk, Due, QueueSummary, StoredEntry, Summary
+from amqpd.store.chunks import read_chunk_since, read_chunks, read_last_chunk, read_place
 from amqpd.store.connection import connect, roll_back
 from amqpd.store.contract import StoreCorrupt
 from amqpd.store.definitions import read_definitions
@@ -154,6 +155,18 @@ class SqliteReader:
 
     def notes(self, space: int, after: bytes, limit: int) -> list[tuple[bytes, int]]:
         return self._read(self._main, lambda connection: read_notes(connection, space, after, limit))
+
+    def chunks(self, queue: int, after: int, limit: int) -> list[Chunk]:
+        return self._read(self._main, lambda connection: read_chunks(connection, queue, after, limit))
+
+    def last_chunk(self, queue: int) -> Chunk | None:
+        return self._read(self._main, lambda connection: read_last_chunk(connection, queue))
+
+    def chunk_since(self, queue: int, time: int) -> Chunk | None:
+        return self._read(self._main, lambda connection: read_chunk_since(connection, queue, time))
+
+    def place(self, queue: int, offset: int) -> int:
+        return self._read(self._main, lambda connection: read_place(connection, queue, offset))
 
     def _both(self, read: Callable[[sqlite3.Connection], list[Result]]) -> list[Result]:
         """What one question finds among durable entries, and then among paged-out ones."""

@@ -5,7 +5,7 @@
    tables.
 3. All pending migrations happen in one transaction, or none.
 4. Bodies are appended in id order to a rowid table; entries are narrow and lie in queue order. Both stay
-   readable: ``SELECT * FROM queue_contents`` answers "what is in this queue".
+   readable: ``SELECT * FROM queue_contents`` answers "what is in this queue", ``stream_contents`` with offsets.
 """
 
 from __future__ import annotations
@@ -118,6 +118,37 @@ CREATE TABLE note (
 CREATE INDEX note_expires ON note (space, expires);
 """
 
+# A chunk gives one entry of a stream its offset; those behind it count on, in order of position, up to the next chunk.
+# ``time`` in milliseconds since 1970. The partition begins with what a stream is asked for by, or SQLite would number
+# the entries of all streams first; bodies are joined behind the numbering, which sorts.
+_STREAMS: Final = """
+CREATE TABLE chunk (
+    queue INTEGER NOT NULL,
+    "offset" INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    before INTEGER NOT NULL,
+    PRIMARY KEY (queue, "offset")
+) WITHOUT ROWID;
+CREATE INDEX chunk_time ON chunk (queue, time);
+CREATE VIEW stream_contents AS
+SELECT numbered.vhost, numbered.stream, numbered."offset", message.exchange, message.routing_key,
+       length(message.body) AS size, message.body, numbered.time
+FROM (
+    SELECT queue.vhost, queue.name AS stream, chunk.time, entry.position,
+           chunk."offset" - 1 + row_number() OVER in_chunk AS "offset"
+    FROM queue
+    CROSS JOIN chunk ON chunk.queue = queue.id
+    CROSS JOIN entry ON entry.queue = chunk.queue AND entry.position >= chunk.position AND entry.position < coalesce(
+        (SELECT next.position FROM chunk AS next WHERE next.queue = chunk.queue AND next."offset" > chunk."offset"
+         ORDER BY next."offset" LIMIT 1),
+        9223372036854775807
+    )
+    WINDOW in_chunk AS (PARTITION BY queue.vhost, queue.name, chunk."offset" ORDER BY entry.position)
+) AS numbered
+CROSS JOIN message ON message.id = numbered.position;
+"""
+
 # The kinds of definitions in schema 1, and which came with which migration.
 _FIRST_KINDS: Final = (
     "vhost",
@@ -153,6 +184,11 @@ def _names_and_notes(database: Database) -> None:
     _run_script(database.conn, _NOTES)
 
 
+def _streams(database: Database) -> None:
+    """Where the offsets of streams lie."""
+    _run_script(database.conn, _STREAMS)
+
+
 def _create_kinds(database: Database, names: Sequence[str]) -> None:
     for name in names:
         kind = KINDS[name]
@@ -161,7 +197,12 @@ def _create_kinds(database: Database, names: Sequence[str]) -> None:
         database.table(name).create({**kind.key, **columns}, pk=keys[0] if len(keys) == 1 else keys, not_null=set(keys))
 
 
-MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (_first_tables, _queue_features, _names_and_notes)
+MIGRATIONS: Final[tuple[Callable[[Database], None], ...]] = (
+    _first_tables,
+    _queue_features,
+    _names_and_notes,
+    _streams,
+)
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
 

@@ -7,8 +7,9 @@
 3. The epoch is checked by the statement that writes the mark. The lock beside the file makes a second owner
    on this machine impossible; the epoch catches one that took the lock away.
 4. After an error nothing of the batch is left, and the same batch may be committed again.
-5. Purging or dropping a queue is a row in ``trash``; the deleting is done in slices, some in each commit
-   and the rest by ``tidy``.
+5. Purging or dropping a queue, or truncating a stream, is a row in ``trash``; the deleting is done in slices, some in
+   each commit and the rest by ``tidy``. A commit deletes more than it puts, or a stream that is published to and
+   truncated all day would grow for ever.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Final, final
 
 from amqpd.broker.batch import Batch, EntryRange
 from amqpd.store.checkpoint import Checkpointer
+from amqpd.store.chunks import drop_chunks, write_chunks
 from amqpd.store.connection import connect, roll_back
 from amqpd.store.contract import (
     Opened,
@@ -108,7 +110,8 @@ class SqliteStore:
             with self._transaction(connection):
                 self._mark(connection, batch)
                 _write(connection, tables, batch, discarded)
-                tables.sweep(*COMMIT_SLICE)
+                if tables.trash_waiting:
+                    tables.sweep(*_slice(batch))
         self._last_batch = batch.number
         self.checkpointer.written += _log_bytes(batch)
 
@@ -172,7 +175,7 @@ class SqliteStore:
 
     def _connect(self, create: bool = False) -> sqlite3.Connection:
         self._connection = connect(self.path, create)
-        self._tables = MessageTables(self._connection)
+        self._tables = MessageTables(self._connection, chunks=True)
         return self._connection
 
     def _look_again(self, connection: sqlite3.Connection) -> tuple[int, int]:
@@ -296,15 +299,24 @@ def _write(connection: sqlite3.Connection, tables: MessageTables, batch: Batch, 
     tables.set_redelivered(batch.redelivered)
     tables.discard(discarded)
     write_notes(connection, batch)
+    write_chunks(connection, batch)
     dropped = [queue for queue, _, last in discarded if last == POSITION_MAX]
     for count, values in pieces([(queue,) for queue in dropped]):
         connection.execute(repeated("DELETE FROM queue_depth WHERE queue IN (", "?", count, ")"), values)
     drop_notes(connection, dropped)
+    drop_chunks(connection, dropped)
+
+
+def _slice(batch: Batch) -> tuple[int, int]:
+    """How much a commit deletes of what was put off: entries, and octets of their bodies."""
+    rows, size = COMMIT_SLICE
+    bodies = sum(len(row[4]) for row in batch.messages)
+    return max(rows, 2 * (len(batch.entries) + len(batch.expiring))), max(size, 2 * bodies)
 
 
 def _log_bytes(batch: Batch) -> int:
     """About how much the batch added to the log."""
     bodies = sum(len(row[4]) + len(row[3]) for row in batch.messages)
     rows = len(batch.messages) + len(batch.entries) + len(batch.expiring) + len(batch.counted)
-    rows += len(batch.moved) + len(batch.notes) + len(batch.definitions) + len(batch.depths)
+    rows += len(batch.moved) + len(batch.notes) + len(batch.chunks) + len(batch.definitions) + len(batch.depths)
     return _COMMIT_BYTES + bodies + _ROW_BYTES * rows

@@ -6,6 +6,7 @@
 3. A range that may hold millions of entries goes to ``trash`` first, in the same transaction as the rest of
    its batch, and is deleted in slices by later ``sweep`` calls. Readers do not see what lies in a trash
    range; no entry is ever put into one, because positions only grow.
+4. The chunks of a dropped stream may be as many as its entries, and are deleted with them.
 """
 
 from __future__ import annotations
@@ -46,6 +47,13 @@ MOVE: Final = (
     f") WHERE entry.queue = column1 AND entry.position = column2 AND entry.flags & {EARLY}",
 )
 
+# Those of a queue up to a position. No index leads there: the search meets only what is to go, and one more.
+SWEEP_CHUNKS: Final = f"""
+DELETE FROM chunk WHERE queue = ?1 AND "offset" < coalesce(
+    (SELECT "offset" FROM chunk WHERE queue = ?1 AND position > ?2 ORDER BY "offset" LIMIT 1), {POSITION_MAX}
+)
+"""
+
 
 @cache
 def repeated(before: str, row: str, count: int, after: str = "") -> str:
@@ -70,12 +78,20 @@ class MessageTables:
 
     ``shared_flag``: entries with it may share their message with others, and are in the index that tells.
     ``repeatable``: rows that are there already are left alone, so that a batch may be written twice.
+    ``chunks``: there is a table of them.
     """
 
-    def __init__(self, connection: sqlite3.Connection, shared_flag: int = SHARED, repeatable: bool = False) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        shared_flag: int = SHARED,
+        repeatable: bool = False,
+        chunks: bool = False,
+    ) -> None:
         self._execute = connection.execute
         self._shared_flag = shared_flag
         self._repeatable = repeatable
+        self._chunks = chunks
         self._insert_into = "INSERT OR IGNORE INTO " if repeatable else "INSERT INTO "
         # False only when the trash table is known to be empty.
         self.trash_waiting = True
@@ -267,6 +283,8 @@ class MessageTables:
         else:
             self._execute("UPDATE trash SET first = ? WHERE rowid = ?", (end + 1, row))
         self.delete([(queue, first, end)], id_ranges(own), shared)
+        if self._chunks and last == POSITION_MAX:
+            self._execute(SWEEP_CHUNKS, (queue, end))
         return len(own) + len(shared), size
 
 

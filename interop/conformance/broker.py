@@ -1,4 +1,4 @@
-"""The broker under test: how it is started and how users, vhosts and permissions are set up in it.
+"""The broker under test: where it is, and how users, vhosts and permissions are set up in it.
 
 Two administrators speak the same language: ``RabbitAdmin`` over RabbitMQ's HTTP API, ``AmqpdAdmin`` through
 the command line of amqpd. All amqpd command lines stand in this file.
@@ -8,11 +8,8 @@ import base64
 import html
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -23,7 +20,6 @@ from urllib.parse import quote, urlsplit
 
 from .client import Target
 
-START_SECONDS = 10.0
 NO_HEADERS: Mapping[str, str] = {}
 
 
@@ -212,69 +208,6 @@ class AmqpdAdmin:
 
     def trace(self, vhost: str, on: bool) -> None:
         self._run("tracing", "on" if on else "off", "--vhost", vhost)
-
-
-class AmqpdProcess:
-    """An amqpd of our own in ``directory``, on a free port of 127.0.0.1.
-
-    ``config`` is the text of a rabbitmq.conf, which can be changed with ``reload``.
-    """
-
-    def __init__(self, directory: Path, config: str = "") -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self.data_dir = directory / "data"
-        self.log = directory / "log"
-        self.config = directory / "rabbitmq.conf"
-        self.config.write_text(config)
-        self.target = Target("127.0.0.1", _free_port())
-        self.process = self._start()
-        self._wait_until_it_listens()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "amqpd", "run", "--data-dir", str(self.data_dir)]
-        command += ["--listen", f"{self.target.host}:{self.target.port}"]
-        if self.config.stat().st_size:
-            command += ["-c", str(self.config)]
-        with self.log.open("wb") as log:
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    def _wait_until_it_listens(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                socket.create_connection((self.target.host, self.target.port), 1).close()
-                return
-            except OSError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    self.stop()
-                    raise AssertionError(f"amqpd did not start: {self.log.read_text()}") from None
-                time.sleep(0.05)
-
-    def admin(self) -> AmqpdAdmin:
-        return AmqpdAdmin(self.data_dir)
-
-    def reload(self, config: str) -> None:
-        """Change the configuration under the running broker."""
-        self.config.write_text(config)
-        self.process.send_signal(signal.SIGHUP)
-
-    def terminate(self) -> None:
-        """Ask the broker to shut down; does not wait."""
-        self.process.terminate()
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def target_from_url(url: str) -> Target:

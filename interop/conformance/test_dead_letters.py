@@ -8,7 +8,7 @@ import pytest
 
 from interop import facts
 
-from .client import Channel, Message
+from .client import PATIENCE, Channel, Message
 from .codec import Typed
 from .conftest import Names
 
@@ -42,7 +42,7 @@ def source(declare: Declare, dead: str) -> str:
 
 def awaited(channel: Channel, queue: str) -> Message:
     """The next message of a queue; dead letters take a moment on RabbitMQ."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         message = channel.get(queue)
         if message is not None:
@@ -52,7 +52,7 @@ def awaited(channel: Channel, queue: str) -> Message:
 
 
 def reject(channel: Channel, queue: str) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while (message := channel.get(queue, no_ack=False)) is None:
         assert time.monotonic() < deadline, f"nothing came to {queue}"
         time.sleep(0.01)
@@ -181,7 +181,7 @@ def test_circle_without_a_rejection_is_cut(channel: Channel, declare: Declare, n
     queue = name("circle")
     declare(queue, dead_letter_exchange="", dead_letter_routing_key=queue, message_ttl=10)
     channel.publish("", queue, b"x")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while channel.count(queue)[0]:
         assert time.monotonic() < deadline
         time.sleep(0.02)

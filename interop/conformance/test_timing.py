@@ -1,6 +1,7 @@
 """Rows that take seconds: heartbeats, silent closes, the handshake timer (behaviour 1.1, 1.2).
 
-All scenarios are started together in threads and each test looks at the result of its own.
+All scenarios are started together in threads and each test looks at the result of its own. A busy machine may be late:
+what is out of its time is measured again, alone, a few times.
 """
 
 import time
@@ -85,7 +86,7 @@ def malformed_plain_response(client: Client) -> float:
     ],
 )
 def test_refused_login_ends_after_3_seconds(slow: Slow, key: str) -> None:
-    assert 2.5 < slow.result(key) < 4.5
+    slow.in_time(key, lambda seconds: 2.5 < seconds < 4.5)
 
 
 @scenario
@@ -97,7 +98,7 @@ def unanswered_hard_error(client: Client) -> float:
 
 
 def test_close_ok_is_awaited_no_longer_than_a_heartbeat(slow: Slow) -> None:
-    assert 0.5 < slow.result("unanswered_hard_error") < 2.5
+    slow.in_time("unanswered_hard_error", lambda seconds: 0.5 < seconds < 2.5)
 
 
 @scenario
@@ -109,7 +110,7 @@ def closed_by_the_client(client: Client) -> float:
 
 
 def test_server_ends_the_connection_after_its_close_ok(slow: Slow) -> None:
-    assert slow.result("closed_by_the_client") < 2.5
+    slow.in_time("closed_by_the_client", lambda seconds: seconds < 2.5)
 
 
 @scenario
@@ -121,7 +122,7 @@ def frame_error_without_close_ok(client: Client) -> float:
 
 
 def test_socket_is_dropped_3_seconds_after_a_frame_error(slow: Slow) -> None:
-    assert slow.result("frame_error_without_close_ok") < 4.5
+    slow.in_time("frame_error_without_close_ok", lambda seconds: seconds < 4.5)
 
 
 # The handshake timer
@@ -159,7 +160,7 @@ def silence_before_open(client: Client) -> float:
     ["silence_from_the_first", "silence_after_the_header", "silence_after_start_ok", "silence_before_open"],
 )
 def test_handshake_must_finish_in_10_seconds(slow: Slow, key: str) -> None:
-    assert 9.0 < slow.result(key) < 12.0
+    slow.in_time(key, lambda seconds: 9.0 < seconds < 12.0)
 
 
 # Heartbeats
@@ -179,9 +180,7 @@ def idle_server(client: Client) -> list[float]:
 
 
 def test_idle_server_sends_a_heartbeat_every_half_interval(slow: Slow) -> None:
-    times = slow.result("idle_server")
-    assert 0.3 < times[0] < 1.2, times
-    assert 1.3 < times[3] - times[0] < 1.9, times
+    slow.in_time("idle_server", lambda times: 0.3 < times[0] < 1.2 and 1.3 < times[3] - times[0] < 1.9)
 
 
 @scenario
@@ -191,7 +190,7 @@ def silent_client(client: Client) -> float:
 
 
 def test_silent_client_is_dropped_without_a_frame_after_2_to_3_intervals(slow: Slow) -> None:
-    assert 1.9 < slow.result("silent_client") < 3.6
+    slow.in_time("silent_client", lambda seconds: 1.9 < seconds < 3.6)
 
 
 @scenario
@@ -208,7 +207,7 @@ def talking_client(client: Client) -> int:
 
 
 def test_any_traffic_counts_as_a_heartbeat(slow: Slow) -> None:
-    assert slow.result("talking_client") >= 5
+    slow.in_time("talking_client", lambda answers: answers >= 5)
 
 
 @scenario
@@ -234,7 +233,7 @@ def heartbeat_only_client(client: Client) -> None:
 
 
 def test_heartbeats_alone_keep_a_connection(slow: Slow) -> None:
-    slow.result("heartbeat_only_client")
+    slow.in_time("heartbeat_only_client", lambda _: True)
 
 
 def _listen(client: Client, seconds: float) -> int:

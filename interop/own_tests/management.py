@@ -42,8 +42,7 @@ def _handler(broker: Broker) -> type[BaseHTTPRequestHandler]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            done = asked("list")
-            if self.path != PATH or done.returncode != 0:
+            if self.path != PATH or (done := asked("list")).returncode != 0:
                 self.send_error(404)
                 return
             rows = [
@@ -58,7 +57,7 @@ def _handler(broker: Broker) -> type[BaseHTTPRequestHandler]:
 
         def do_DELETE(self) -> None:
             name = urllib.parse.unquote(self.path.removeprefix(PATH))
-            if asked("close", name).returncode != 0:
+            if not self.path.startswith(PATH) or asked("close", "--", name).returncode != 0:
                 self.send_error(404)
                 return
             self.send_response(204)

@@ -3,6 +3,7 @@
 The command (``act.py``) passes its words through a Unix socket to the suite, which holds the broker's handles.
 """
 
+import json
 import shlex
 import socketserver
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from interop.broker import CANNOT, Broker, CannotDo
 
+KNOWN = "restart, crash, alarm on, alarm off, interrupt NAME, policy NAME PATTERN DEFINITION"
 DONE, FAILED = 0, 1  # exit status of the command, besides CANNOT
 POLL_SECONDS = 0.05
 
@@ -54,8 +56,10 @@ def _act(broker: Broker, words: list[str]) -> tuple[int, str]:
                 broker.alarm(wanted == "on")
             case ["interrupt", name]:
                 broker.interrupt(name)
+            case ["policy", name, pattern, definition]:
+                broker.policy(name, pattern, json.loads(definition))
             case _:
-                return FAILED, f"what is {' '.join(words)!r}? restart, crash, alarm on, alarm off, interrupt NAME"
+                return FAILED, f"what is {' '.join(words)!r}? {KNOWN}"
     except CannotDo as reason:
         return CANNOT, str(reason)
     except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from amqpd.broker.batch import SHARED, Definition, Summary
+from amqpd.broker.batch import SHARED, Chunk, Definition, Summary
 from amqpd.broker.broker import Broker
 from amqpd.broker.journal import ENTRY_COST, CommitPort, Journal, id_ranges
 from amqpd.broker.message import ANNIHILATED, Entry
@@ -291,3 +291,70 @@ def test_restoring_leaves_the_journal_empty() -> None:
     )
     assert restored.journal.empty()
     assert restored.journal.open_bytes == 0
+
+
+def test_chunks_are_sealed_with_the_batch_that_brings_their_entries() -> None:
+    bench = Bench()
+    streams = [bench.queue(name) for name in ("one", "two")]
+    bench.commit()
+    for stream in streams:
+        one = message(b"12345")
+        stream.publish(one)
+        bench.journal.begin_chunk(stream.lanes()[0], Chunk(7, int(one.id), 1000, 50))
+    batch = bench.broker.take_batch()
+    assert batch is not None
+    assert batch.chunks == [
+        (stream.id, 7, entry[1], 1000, 50) for stream, entry in zip(streams, batch.entries, strict=True)
+    ]
+    assert not batch.truncated
+    bench.write(batch)
+    assert bench.journal.empty()
+    streams[0].publish(message())
+    following = bench.broker.take_batch()
+    assert following is not None
+    assert not following.chunks
+
+
+def test_a_truncation_alone_is_a_batch_with_the_depth_that_is_left() -> None:
+    bench = Bench()
+    stream = bench.queue()
+    entries = published(stream, 3)
+    bench.journal.begin_chunk(stream.lanes()[0], Chunk(0, int(entries[0].position), 1000, 0))
+    bench.commit()
+    assert bench.journal.empty()
+    stream.lanes()[0].stored_messages, stream.lanes()[0].stored_bytes = 1, 4
+    for entry, offset in zip(entries[1:], (1, 2), strict=True):
+        bench.journal.truncate(stream.lanes()[0], Chunk(offset, int(entry.position), 1000, 4 * offset))
+    assert not bench.journal.empty()
+    batch = bench.broker.take_batch()
+    assert batch is not None
+    # The later one of two in a batch takes what the earlier one took.
+    assert batch.truncated == [(stream.id, 2)]
+    assert batch.purged[-1] == (stream.id, 0, entries[2].position - 1)
+    assert batch.depths == [(stream.id, 1, 4)]
+    assert not batch.settled
+    bench.write(batch)
+    assert bench.journal.empty()
+    assert bench.broker.take_batch() is None
+    reader = bench.store.reader()
+    assert [entry.position for entry in reader.load(int(stream.id), 0, 10, 1000)] == [entries[2].position]
+    assert reader.summary().queues[0].first == entries[2].position
+
+
+def test_a_stream_deleted_before_the_seal_leaves_no_chunk() -> None:
+    bench = Bench()
+    stream = bench.queue()
+    (first,) = published(stream)
+    bench.journal.begin_chunk(stream.lanes()[0], Chunk(0, int(first.position), 1000, 0))
+    bench.commit()
+    (second,) = published(stream)
+    bench.journal.begin_chunk(stream.lanes()[0], Chunk(1, int(second.position), 1000, 4))
+    bench.journal.truncate(stream.lanes()[0], Chunk(1, int(second.position), 1000, 4))
+    bench.vhost.delete_queue(stream)
+    batch = bench.broker.take_batch()
+    assert batch is not None
+    assert not batch.chunks
+    bench.write(batch)
+    assert bench.journal.empty()
+    assert bench.store.reader().last_chunk(int(stream.id)) is None
+    assert not bench.disk.chunks

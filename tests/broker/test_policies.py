@@ -53,6 +53,13 @@ def number(value: int) -> Field:
         ({"delivery-limit": "a"}, '<<"a">> is not a valid delivery limit'),
         ({"queue-mode": "x"}, '<<"x">> is not a valid queue-mode value'),
         ({"queue-version": 3}, "3 is not a valid queue-version value"),
+        ({"max-age": "0s"}, '<<"0s">> is not a valid max age'),
+        ({"max-age": "x"}, '<<"x">> is not a valid max age'),
+        ({"max-age": 5}, "5 is not a valid max age"),
+        ({"stream-max-segment-size-bytes": -1}, "-1 is not a valid segment size"),
+        ({"stream-max-segment-size-bytes": 3_000_000_001}, "3000000001 is not a valid segment size"),
+        ({"initial-cluster-size": -1}, "-1 is not a valid cluster size"),
+        ({"queue-leader-locator": "x"}, '<<"x">> is not a valid queue leader locator value'),
     ],
 )
 def test_what_rabbitmq_refuses_is_refused_with_its_words(definition: dict[str, Any], text: str) -> None:
@@ -65,6 +72,21 @@ def test_operator_policies_take_their_keys_only() -> None:
     assert policy(allowed, operator=True)
     with pytest.raises(ValueError, match="are not recognised policy settings"):
         policy({"dead-letter-exchange": "x"}, operator=True)
+
+
+@pytest.mark.parametrize("key", ["max-age", "stream-max-segment-size-bytes", "initial-cluster-size"])
+def test_operators_have_no_keys_of_streams(key: str) -> None:
+    value: Any = "1D" if key == "max-age" else 500
+    assert policy({key: value})
+    with pytest.raises(ValueError, match="are not recognised policy settings"):
+        policy({key: value}, operator=True)
+
+
+@pytest.mark.parametrize("size", [15, 256, "20"])
+def test_a_streams_filter_has_its_sizes_in_policies_too(size: Any) -> None:
+    assert policy({"stream-filter-size-bytes": 16})
+    with pytest.raises(ValueError, match="is not a valid filter size"):
+        policy({"stream-filter-size-bytes": size})
 
 
 @pytest.mark.parametrize(
@@ -115,6 +137,19 @@ def test_arguments_win_over_policies_for_texts_and_operators_over_users() -> Non
     assert merged({"x-overflow": longstr("reject-publish-dlx")}, user, operator)["overflow"] == "reject-publish-dlx"
 
 
+def test_on_a_stream_policies_go_before_the_argument() -> None:
+    """And the smaller one of policy and operator policy counts: seen in what RabbitMQ 3.10.8 keeps of a stream."""
+    arguments: Table = {"x-max-age": longstr("2D"), "x-max-length-bytes": number(1000)}
+    key = "max-length-bytes"
+    assert merged(arguments, {}, {}, "stream") == {"max-age": "2D", key: 1000}
+    assert merged(arguments, {"max-age": "3D", key: 2000}, {}, "stream") == {"max-age": "3D", key: 2000}
+    assert merged(arguments, {key: 2000}, {key: 3000}, "stream") == {"max-age": "2D", key: 2000}
+    assert merged(arguments, {key: 2000}, {key: 500}, "stream")[key] == 500
+    assert merged(arguments, {}, {key: 5000}, "stream")[key] == 5000
+    assert merged(arguments, {key: 2000}, {key: 5000})[key] == 1000  # no stream
+    assert merged({}, {"max-length": 5, "expires": 9}, {"message-ttl": 3}, "stream") == {}
+
+
 def test_a_negative_delivery_limit_is_none_and_any_other_counts_before_it() -> None:
     key = "delivery-limit"
     assert merged({}, {key: -1}, {key: 7})[key] == 7
@@ -150,42 +185,76 @@ def test_the_highest_priority_applies_and_the_first_name_of_equals() -> None:
         bench.vhost.drop_policy("op", True)
 
 
+ALL = ["classic", "quorum", "stream"]
+
+
 @pytest.mark.parametrize(
     ("apply_to", "applies"),
-    [("queues", True), ("all", True), ("classic_queues", True), ("quorum_queues", False), ("exchanges", False)],
+    [
+        ("queues", ALL),
+        ("all", ALL),
+        ("classic_queues", ["classic"]),
+        ("quorum_queues", ["quorum"]),
+        ("streams", ["stream"]),
+        ("exchanges", []),
+    ],
 )
-def test_a_policy_applies_to_what_it_says(apply_to: str, applies: bool) -> None:
+def test_a_policy_applies_to_what_it_says(apply_to: str, applies: list[str]) -> None:
     bench = Bench()
-    bench.vhost.put_policy(policy({"max-length": 1}, apply_to=apply_to), False)
-    assert bool(bench.queue().policy) is applies
+    bench.vhost.put_policy(policy({"max-length-bytes": 1}, apply_to=apply_to), False)
+    queues = [bench.vhost.declare_queue(kind, kind, True, False, None, {}) for kind in ALL]
+    assert [queue.kind for queue in queues if queue.policy] == applies
 
 
 HA = {"ha-mode": "all", "max-length": 3}
 
 
 @pytest.mark.parametrize(
-    ("definition", "classic", "quorum"),
+    ("definition", "kinds"),
     [
-        ({"max-length": 3}, True, True),
-        ({"delivery-limit": 3}, True, True),
-        ({"queue-version": 2}, True, True),
-        (HA, True, False),
-        ({"queue-mode": "lazy", "max-length": 3}, True, False),
-        ({"queue-master-locator": "min-masters"}, True, False),
-        ({"max-age": "1D", "max-length": 3}, False, False),
-        ({"initial-cluster-size": 1}, False, False),
+        ({"max-length": 3}, ["classic", "quorum"]),
+        ({"delivery-limit": 3}, ["classic", "quorum"]),
+        ({"max-length-bytes": 3}, ALL),
+        ({"queue-leader-locator": "balanced", "consumer-timeout": 3}, ALL),
+        ({"queue-version": 2}, ALL),
+        ({"federation-upstream": "x"}, ALL),
+        (HA, ["classic"]),
+        ({"ha-mode": "all"}, ["classic"]),
+        ({"queue-mode": "lazy", "max-length": 3}, ["classic"]),
+        ({"queue-master-locator": "min-masters"}, ["classic"]),
+        ({"max-age": "1D", "max-length": 3}, []),
+        ({"max-age": "1D", "max-length-bytes": 3}, ["stream"]),
+        ({"stream-max-segment-size-bytes": 3}, ["stream"]),
+        ({"stream-filter-size-bytes": 16}, ["stream"]),
+        ({"initial-cluster-size": 1}, ["stream"]),
+        *[
+            ({key: value, "max-length-bytes": 3}, ["classic", "quorum"])
+            for key, value in {
+                "expires": 3,
+                "message-ttl": 3,
+                "dead-letter-exchange": "x",
+                "dead-letter-routing-key": "x",
+                "dead-letter-strategy": "at-most-once",
+                "max-in-memory-length": 3,
+                "max-in-memory-bytes": 3,
+                "overflow": "drop-head",
+                "target-group-size": 3,
+            }.items()
+        ],
     ],
     ids=str,
 )
 def test_a_policy_with_a_key_of_another_queue_type_is_not_for_a_queue(
-    definition: dict[str, Any], classic: bool, quorum: bool
+    definition: dict[str, Any], kinds: list[str]
 ) -> None:
     bench = Bench()
     bench.vhost.put_policy(policy(definition), False)
-    applied = {kind: bench.vhost.declare_queue(kind, kind, True, False, None, {}) for kind in ("classic", "quorum")}
-    assert {kind: bool(queue.policy) for kind, queue in applied.items()} == {"classic": classic, "quorum": quorum}
-    if not quorum:
+    applied = {kind: bench.vhost.declare_queue(kind, kind, True, False, None, {}) for kind in ALL}
+    assert [kind for kind, queue in applied.items() if queue.policy] == kinds
+    if "quorum" not in kinds:
         assert applied["quorum"].settings == {"delivery-limit": 20}
+    if "stream" not in kinds:
+        assert applied["stream"].settings == {}
 
 
 def test_the_next_policy_applies_where_the_first_one_is_not_for_the_queue_type() -> None:

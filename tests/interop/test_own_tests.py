@@ -1,13 +1,14 @@
 """The clients' own test suites: lists of failures, sources, a small suite from its archive to its checks."""
 
+import socket
 import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from interop.broker import Broker, Tls
-from interop.own_tests import families
+from interop.broker import Broker, Tls, has_ipv6
+from interop.own_tests import amqplib, families
 from interop.own_tests.inside import docker_client
 from interop.own_tests.sources import DebianSource, Sdist, replaced
 from interop.own_tests.suite import NO_TLS, SECOND_TRY, Place, Suite, expected, version_of
@@ -167,6 +168,53 @@ def test_an_archive_in_the_cache_is_not_fetched(tmp_path: Path) -> None:
 def test_a_file_that_is_to_be_replaced_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="built otherwise"):
         replaced(tmp_path / "tests" / "docker_client.py", Path(__file__))
+
+
+# ---- amqplib's test of ::1
+
+
+def listening(host: str) -> socket.socket:
+    return socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
+def no_ipv6_at(listener: socket.socket) -> str:
+    """Of a broker that is not ours and listens there."""
+    with listener:
+        return amqplib.no_ipv6(Broker(f"amqp://127.0.0.1:{listener.getsockname()[1]}/"), ours=False)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_machine_without_ipv6_is_a_reason(monkeypatch: pytest.MonkeyPatch, ours: bool) -> None:
+    monkeypatch.setattr(amqplib, "has_ipv6", lambda: False)
+    assert amqplib.no_ipv6(BROKER, ours=ours) == "this machine has no address ::1"
+
+
+def test_a_broker_of_ours_has_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amqplib, "has_ipv6", lambda: True)
+    assert amqplib.no_ipv6(BROKER, ours=True) == ""
+
+
+def test_a_broker_elsewhere_that_does_not_listen_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amqplib, "has_ipv6", lambda: True)
+    assert no_ipv6_at(listening("127.0.0.1")).startswith("this broker does not listen on ::1: ")
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no address ::1")
+def test_a_broker_elsewhere_that_listens_there_is_tested() -> None:
+    assert no_ipv6_at(listening("::1")) == ""
+
+
+def test_the_test_is_marked_with_the_reason(tmp_path: Path) -> None:
+    (tests := tmp_path / "connect.test.js").write_text("it('ipv4', go);\nit('ipv6', (_t, done) => {\n});\n")
+    amqplib.leave_out_ipv6(tests, 'no "way"')
+    assert tests.read_text() == "it('ipv4', go);\nit('ipv6', { skip: \"no \\\"way\\\"\" }, (_t, done) => {\n});\n"
+
+
+@pytest.mark.parametrize("text", ["it('ipv4', go);", "it('ipv6', go);\nit('ipv6', go);"])
+def test_a_source_without_that_test_is_not_guessed_at(text: str, tmp_path: Path) -> None:
+    (tests := tmp_path / "connect.test.js").write_text(text)
+    with pytest.raises(RuntimeError, match=r"connect\.test\.js does not have"):
+        amqplib.leave_out_ipv6(tests, "no way")
 
 
 # ---- what stands in for Docker

@@ -87,12 +87,18 @@ def test_on_another_broker_a_listed_failure_may_pass() -> None:
 
 def test_the_command_acts_on_the_broker_and_says_what_cannot_be_done(tmp_path: Path) -> None:
     done: list[str] = []
-    broker = Broker("amqp://x", restart=lambda: done.append("restart"), alarm=lambda on: done.append(f"alarm {on}"))
+    broker = Broker(
+        "amqp://x",
+        restart=lambda: done.append("restart"),
+        alarm=lambda on: done.append(f"alarm {on}"),
+        policy=lambda name, pattern, definition: done.append(f"policy {name} {pattern} {definition}"),
+    )
     with controlling(broker, tmp_path) as command:
         there = controlled("amqp://x", str(command))
         there.restart()
         there.alarm(True)
-        assert done == ["restart", "alarm True"]
+        there.policy("short one", "^a b$", {"max-length": 5})
+        assert done == ["restart", "alarm True", "policy short one ^a b$ {'max-length': 5}"]
         with pytest.raises(CannotDo, match="management URL"):
             there.interrupt("somebody")
         unknown = subprocess.run([command, "dance"], capture_output=True, text=True)

@@ -74,6 +74,7 @@ class Bench:
         self.broker = Broker(registry, opened.next_message_id, opened.last_batch)
         self.broker.now = now
         self.broker.restore(self.store.reader().summary(), opened.clean)
+        self.broker.started(self.store.reader())
         self.journal = self.broker.journal
         self.shard = self.broker.shard
         self.shard.window_bytes_min = self.shard.window_bytes_max = window

@@ -138,7 +138,7 @@ def test_limits_and_the_default_queue_type_of_a_vhost(files: Run) -> None:
             ["users", "limit", "guest", "nope", "3"],
             "unknown user limit 'nope', known are max-connections, max-channels",
         ),
-        (["vhosts", "default-queue-type", "other", "x"], "queue type 'x' is none of classic, quorum"),
+        (["vhosts", "default-queue-type", "other", "x"], "queue type 'x' is none of classic, quorum, stream"),
     ):
         ran = files(*words)
         assert (ran.status, ran.err) == (1, f"amqpd: {said}\n")

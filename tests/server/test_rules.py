@@ -84,6 +84,25 @@ def test_parameters_belong_to_a_component_of_a_vhost_or_are_global() -> None:
     assert "does not exist" in core.refused("parameters clear", name="note")
 
 
+def test_a_stream_may_be_the_default_where_a_queue_can_be_one() -> None:
+    core = Core()
+    client = core.linked.client()
+    queues = core.broker.vhosts["/"].queues
+    core.do("vhosts default-queue-type", type="stream")
+    client.call("queue.declare", queue="a", durable=True, arguments={"x-max-age": "1D"})
+    client.call("queue.declare", queue="a", durable=True, arguments={"x-max-age": "1D", "x-queue-type": "stream"})
+    client.call("queue.declare", queue="b", durable=False)
+    assert (queues["a"].kind, queues["a"].arguments["x-queue-type"].value, queues["b"].kind) == (
+        "stream",
+        b"stream",
+        "classic",
+    )
+    client.send("queue.declare", queue="c", durable=True, arguments={"x-message-ttl": 5})
+    assert client.expect("channel.close").values["reply_text"] == (
+        "PRECONDITION_FAILED - invalid arg 'x-message-ttl' for queue 'c' in vhost '/' of queue type rabbit_stream_queue"
+    )
+
+
 def test_the_default_queue_type_is_that_of_the_vhost_then_of_the_configuration() -> None:
     core = Core()
     client = core.linked.client()
@@ -106,4 +125,6 @@ def test_the_default_queue_type_is_that_of_the_vhost_then_of_the_configuration()
     core.linked.environment.default_queue_type = "quorum"
     client.call("queue.declare", queue="f", durable=True)
     assert (queues["e"].kind, queues["f"].kind) == ("classic", "quorum")
-    assert core.refused("vhosts default-queue-type", type="nope") == "queue type 'nope' is none of classic, quorum"
+    assert (
+        core.refused("vhosts default-queue-type", type="nope") == "queue type 'nope' is none of classic, quorum, stream"
+    )

@@ -63,6 +63,13 @@ def test_settings_cannot_be_changed() -> None:
         Settings().log.level = "debug"  # type: ignore[misc]
 
 
+def test_queues_may_be_of_any_type_by_default() -> None:
+    kind = SETTINGS["queues", "default_type"].kind
+    assert [kind.read(one) for one in ("classic", "quorum", "stream")] == ["classic", "quorum", "stream"]
+    with pytest.raises(NotAllowed):
+        kind.read("log")
+
+
 def test_build_puts_values_in_place_of_defaults() -> None:
     settings = build({("connections", "heartbeat"): 5, ("log", "level"): "debug"})
     assert (settings.connections.heartbeat, settings.log.level) == (5, "debug")

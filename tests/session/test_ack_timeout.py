@@ -57,6 +57,15 @@ def test_overdue_messages_go_back_and_the_consumer_hears_that_it_is_cancelled() 
     assert not linked.broker.vhosts["/"].queues["q"].consumers()
 
 
+def test_the_cancel_may_be_answered_and_its_tag_used_again() -> None:
+    client = consuming(linked := Linked())
+    linked.advance(1100)
+    client.expect("basic.cancel")
+    client.send("basic.cancel-ok", consumer_tag="t")
+    client.call("basic.consume", queue="q", consumer_tag="t")
+    assert client.bodies() == [b"0"]
+
+
 def test_another_consumer_of_the_queue_takes_over() -> None:
     linked = Linked()
     consuming(linked)

@@ -56,10 +56,18 @@ def test_open_before_close_ok_is_a_channel_error(client: LinkedClient) -> None:
     assert close_of(client, "connection.close") == (504, "CHANNEL_ERROR - second 'channel.open' seen")
 
 
-@pytest.mark.parametrize("name", ["basic.ack", "basic.nack", "basic.reject"])
-def test_settlement_that_crosses_a_close_hurts_nobody(client: LinkedClient, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("basic.ack", {"delivery_tag": 1}),
+        ("basic.nack", {"delivery_tag": 1}),
+        ("basic.reject", {"delivery_tag": 1}),
+        ("basic.cancel-ok", {"consumer_tag": "t"}),
+    ],
+)
+def test_what_crosses_a_close_hurts_nobody(client: LinkedClient, name: str, arguments: dict[str, Any]) -> None:
     client.call("channel.close")
-    client.send(name, delivery_tag=1)
+    client.send(name, **arguments)
     client.call("channel.open")
 
 
@@ -97,6 +105,14 @@ def test_consumer_hears_that_its_queue_is_gone_after_the_delete_ok(client: Linke
     assert client.names() == ["queue.delete-ok", "basic.cancel"]
     client.send("basic.cancel-ok", consumer_tag="t")
     client.call("basic.qos")
+
+
+def test_cancel_ok_without_a_cancel_leaves_the_consumer_alone(client: LinkedClient) -> None:
+    client.call("queue.declare", queue="q")
+    client.call("basic.consume", queue="q", consumer_tag="t")
+    client.send("basic.cancel-ok", consumer_tag="t")
+    client.publish("", "q", b"x")
+    assert client.bodies() == [b"x"]
 
 
 def test_consumer_without_the_capability_is_cancelled_without_a_word(linked: Linked) -> None:

@@ -50,6 +50,7 @@ def test_start_announces_what_clients_choose_their_behaviour_by(linked: Linked) 
         "authentication_failure_close",
         "per_consumer_qos",
         "direct_reply_to",
+        "accept_consumer_cancel_ok",
     }
     assert (start["mechanisms"], start["locales"]) == ("PLAIN AMQPLAIN", "en_US")
 

@@ -1,6 +1,8 @@
-"""What clients see of single active consumers, exclusive ones, and quorum queues."""
+"""What clients see of single active consumers, exclusive ones, quorum queues, and of declaring any type."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
@@ -177,3 +179,105 @@ def test_what_expires_in_a_level_that_is_on_disk_is_found() -> None:
     assert queue.message_count() == 30
     linked.commit()
     assert sum(row.messages for row in linked.reader.summary().queues) == 30
+
+
+# Declaring and deleting. Texts and the order of checks are RabbitMQ 3.10.8's, seen.
+
+WHERE = "for queue 'q' in vhost '/'"
+
+
+def refused(linked: Linked, name: str, /, **values: Any) -> str:
+    """The text that closed the channel (406)."""
+    client = linked.client()
+    client.send(name, **values)
+    close = client.expect("channel.close").values
+    assert close["reply_code"] == 406, close
+    return str(close["reply_text"]).removeprefix("PRECONDITION_FAILED - ")
+
+
+def typed(kind: str, **arguments: object) -> dict[str, object]:
+    return {"x-queue-type": kind} | {f"x-{key.replace('_', '-')}": value for key, value in arguments.items()}
+
+
+def test_a_stream_is_declared_and_declared_again() -> None:
+    linked = Linked()
+    client = linked.client()
+    given: dict[str, Any] = {
+        "queue": "q",
+        "durable": True,
+        "arguments": typed("stream", max_age="1D", max_length_bytes=5),
+    }
+    client.call("queue.declare", **given)
+    queue = linked.broker.vhosts["/"].queues["q"]
+    assert (queue.kind, queue.text("max-age"), queue.number("max-length-bytes")) == ("stream", "1D", 5)
+    client.call("queue.declare", **given)
+    client.call("queue.declare", queue="q", durable=True, arguments=given["arguments"] | {"x-expires": 5})
+    told = refused(
+        linked, "queue.declare", queue="q", durable=True, arguments=given["arguments"] | {"x-max-age": "24h"}
+    )
+    assert told == f"inequivalent arg 'x-max-age' {WHERE}: received '24h' but current is '1D'"
+    told = refused(linked, "queue.declare", queue="q", durable=True)
+    assert told == (
+        f"inequivalent arg 'x-max-length-bytes' {WHERE}: received none but current is the value '5' of type 'signedint'"
+    )
+
+
+@pytest.mark.parametrize("kind", ["quorum", "stream"])
+def test_only_a_new_queue_is_refused_for_what_its_type_cannot_be(kind: str) -> None:
+    """One that is there has just other properties."""
+    linked = Linked()
+    arguments = typed(kind)
+    assert refused(linked, "queue.declare", queue="q", arguments=arguments) == f"invalid property 'non-durable' {WHERE}"
+    linked.client().call("queue.declare", queue="q", durable=True, arguments=arguments)
+    assert refused(linked, "queue.declare", queue="q", arguments=arguments) == (
+        f"inequivalent arg 'durable' {WHERE}: received 'false' but current is 'true'"
+    )
+    assert refused(linked, "queue.declare", queue="q", durable=True, auto_delete=True, arguments=arguments) == (
+        f"inequivalent arg 'auto_delete' {WHERE}: received 'true' but current is 'false'"
+    )
+
+
+def test_the_limit_of_queues_is_told_before_what_is_wrong_with_one() -> None:
+    linked = Linked()
+    linked.users.set_vhost_limit("/", "max-queues", 0)
+    wrong: dict[str, Any] = {"queue": "q", "arguments": typed("stream", dead_letter_exchange=5, max_age="1")}
+    assert refused(linked, "queue.declare", **wrong) == (
+        "cannot declare queue 'q': queue limit in vhost '/' (0) is reached"
+    )
+    linked.users.set_vhost_limit("/", "max-queues", 1)
+    assert refused(linked, "queue.declare", **wrong) == (
+        "invalid type 'signedint' for arg 'x-dead-letter-exchange' in queue 'q' in vhost '/'"
+    )
+    del wrong["arguments"]["x-dead-letter-exchange"]
+    assert refused(linked, "queue.declare", **wrong) == f"invalid arg 'x-max-age' {WHERE}: invalid_max_age"
+    assert not linked.broker.vhosts["/"].queues
+
+
+def test_a_permission_is_asked_for_before_arguments_are_looked_at() -> None:
+    linked = Linked()
+    linked.users.set_permissions("guest", "/", ".*", "^$", ".*")
+    client = linked.client()
+    client.send(
+        "queue.declare", queue="q", durable=True, arguments=typed("stream", dead_letter_exchange="x", max_age="1")
+    )
+    close = client.expect("channel.close").values
+    assert (close["reply_code"], "exchange 'x'" in close["reply_text"]) == (403, True)
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum", "stream"])
+def test_a_queue_of_any_type_is_deleted_only_if_it_is_unused_and_empty_where_that_is_asked(kind: str) -> None:
+    """RabbitMQ closes the connection for a quorum queue, and deletes a stream whatever is in it."""
+    linked = Linked()
+    client = linked.client()
+    client.call("queue.declare", queue="q", durable=True, arguments=typed(kind))
+    client.publish("", "q", b"kept")
+    linked.settle()
+    assert refused(linked, "queue.delete", queue="q", if_empty=True) == "queue 'q' in vhost '/' not empty"
+    client.call("basic.qos", prefetch_count=1)
+    client.call("basic.consume", queue="q", consumer_tag="c")
+    linked.settle()
+    assert refused(linked, "queue.delete", queue="q", if_unused=True) == "queue 'q' in vhost '/' in use"
+    client.received()
+    client.call("basic.cancel", consumer_tag="c")
+    client.call("queue.delete", queue="q", if_unused=True)
+    assert not linked.broker.vhosts["/"].queues

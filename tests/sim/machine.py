@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -103,7 +103,11 @@ class BrokerMachine(RuleBasedStateMachine):
     """Subclasses give another store."""
 
     windows = (1500, 2500, 4000)
+    page_messages = 3
     open_bytes_max = 4000
+    queues: ClassVar = QUEUES
+    prepared: tuple[str, ...] = ("durable-1", "durable-2", "transient", "exclusive-0")
+    fanned: tuple[str, ...] = ("durable-1", "durable-2", "transient")
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,14 +123,17 @@ class BrokerMachine(RuleBasedStateMachine):
     def inner_store(self) -> Store:
         return MemoryStore(self.disk)
 
+    def link(self) -> Linked:
+        return Linked(self.store)
+
     # The broker's life
 
     def start(self) -> None:
         self.store = FaultyStore(self.inner_store())
-        self.linked = Linked(self.store)
+        self.linked = self.link()
         shard = self.linked.broker.shard
         shard.window_bytes_min, shard.window_bytes_max, shard.window_budget = self.windows
-        shard.page_messages, shard.page_bytes, shard.page_low = 3, 700, 900
+        shard.page_messages, shard.page_bytes, shard.page_low = self.page_messages, 700, 900
         self.linked.broker.journal.open_bytes_max = self.open_bytes_max
         self.pages.clear()
         self.untold = False
@@ -137,10 +144,10 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def prepare(self) -> None:
         """Everybody begins with the queues that are used most, and a fanout to them."""
-        for name in ("durable-1", "durable-2", "transient", "exclusive-0"):
+        for name in self.prepared:
             self.declare(0, PLAIN, name)
             self.commit()
-        for name in ("durable-1", "durable-2", "transient"):
+        for name in self.fanned:
             self.bind(0, PLAIN, "amq.fanout", name)
             self.commit()
 
@@ -197,7 +204,7 @@ class BrokerMachine(RuleBasedStateMachine):
         said_empty, self.said_empty = self.said_empty, []
         for name in said_empty:
             queue = self.model.queues.get(name)
-            assert queue is None or not queue.ready, "get-empty though there are messages"
+            assert queue is None or not queue.message_count(), "get-empty though there are messages"
         refused, self.refused = self.refused, []
         for one, channel in refused:
             self.model.end(one.sessions[channel])
@@ -213,7 +220,7 @@ class BrokerMachine(RuleBasedStateMachine):
         session = one.sessions[came.channel]
         values = came.values
         if came.name == "basic.deliver":
-            self.came_delivery(session, values, came.body)
+            self.came_delivery(session, came)
         elif came.name == "basic.get-ok":
             self.came_get(one, session, values, came.body)
         elif came.name == "basic.get-empty":
@@ -238,14 +245,21 @@ class BrokerMachine(RuleBasedStateMachine):
             assert came.name == name, f"{came} came before {name}"
             then(values)
 
-    def came_delivery(self, session: Session, values: dict[str, Any], body: bytes) -> None:
-        subscription = session.subscriptions[values["consumer_tag"]]
+    def came_delivery(self, session: Session, came: Received) -> None:
+        subscription = session.subscriptions[came.values["consumer_tag"]]
         queue = subscription.queue
-        copy = self.model.delivered(session, queue, values["delivery_tag"], values["redelivered"], body)
+        copy = self.delivered(session, subscription, came)
         if not subscription.no_ack:
             self.model.in_flight(session, queue, copy, subscription)
             limit = session.prefetch_global
             assert not limit or session.in_flight <= limit, "over the channel's prefetch"
+
+    def delivered(self, session: Session, subscription: Subscription, came: Received) -> Copy:
+        """The model looks at it."""
+        values = came.values
+        return self.model.delivered(
+            session, subscription.queue, values["delivery_tag"], values["redelivered"], came.body
+        )
 
     def came_get(self, one: SimClient, session: Session, values: dict[str, Any], body: bytes) -> None:
         assert one.getting is not None
@@ -281,15 +295,15 @@ class BrokerMachine(RuleBasedStateMachine):
     # Topology
 
     def declare(self, client: int, channel: int, name: str) -> None:
-        durable, owner, auto_delete = QUEUES[name]
+        durable, owner, auto_delete = self.queues[name]
         one = self.usable(client, channel)
         if owner not in (None, client) or one is None:
             return
         queue = self.model.queues.get(name)
         new = queue is None
         if queue is None:
-            queue = self.model.queues[name] = QueueModel(name, durable, auto_delete)
-        counts = len(queue.ready), len(queue.subscriptions)
+            queue = self.model.queues[name] = self.new_queue(name, durable, auto_delete)
+        counts = queue.message_count(), len(queue.subscriptions)
 
         def declared(values: dict[str, Any]) -> None:
             # Who declares it again is answered at once, though the first declaration may not be on disk yet.
@@ -306,12 +320,16 @@ class BrokerMachine(RuleBasedStateMachine):
             durable=durable,
             exclusive=exclusive,
             auto_delete=auto_delete,
+            arguments=queue.arguments,
         )
         queue.identity = int(self.linked.broker.vhosts["/"].queues[name].id)
 
+    def new_queue(self, name: str, durable: bool, auto_delete: bool) -> QueueModel:
+        return QueueModel(name, durable, auto_delete)
+
     def reachable(self, client: int, name: str) -> QueueModel | None:
         """The queue, if it is there and the client may use it."""
-        return self.model.queues.get(name) if QUEUES[name][1] in (None, client) else None
+        return self.model.queues.get(name) if self.queues[name][1] in (None, client) else None
 
     def empty(self, client: int, channel: int, name: str, purge: bool) -> None:
         """Purge or delete."""
@@ -319,7 +337,7 @@ class BrokerMachine(RuleBasedStateMachine):
         queue = self.reachable(client, name)
         if one is None or queue is None:
             return
-        count = len(queue.ready)
+        count = queue.message_count()
 
         def emptied(values: dict[str, Any]) -> None:
             assert values["message_count"] == count
@@ -400,7 +418,7 @@ class BrokerMachine(RuleBasedStateMachine):
         """Only the method arrives; the content comes with a later step."""
         one = self.publisher(client, channel, destination)
         # An exchange may be gone by the time of the content, which closes the channel.
-        if one is None or destination not in QUEUES:
+        if one is None or destination not in self.queues:
             return
         body, frames = self.message(channel, destination, persistent, mandatory, 40)
         cut = frames.index(b"\xce\x02\x00") + 1
@@ -418,8 +436,12 @@ class BrokerMachine(RuleBasedStateMachine):
         self.bodies += 1
         body = f"{self.bodies:06}".encode() + b"." * size
         exchange, key = (destination, "") if destination in EXCHANGES else ("", destination)
-        properties = {"delivery_mode": 2 if persistent else 1}
+        properties = {"delivery_mode": 2 if persistent else 1, **self.properties()}
         return body, publication(exchange, key, body, properties, on=channel, mandatory=mandatory)
+
+    def properties(self) -> dict[str, Any]:
+        """Others of the message that is made."""
+        return {}
 
     # Consuming
 
@@ -436,10 +458,23 @@ class BrokerMachine(RuleBasedStateMachine):
             return
         self.tags += 1
         tag = f"c{self.tags}"
-        subscription = Subscription(tag, session, queue, 0 if no_ack else prefetch, no_ack)
-        session.subscriptions[tag] = subscription
+        self.subscribe(one, channel, Subscription(tag, session, queue, 0 if no_ack else prefetch, no_ack))
+
+    def subscribe(
+        self, one: SimClient, channel: int, subscription: Subscription, arguments: dict[str, Any] | None = None
+    ) -> None:
+        queue, tag = subscription.queue, subscription.tag
+        subscription.session.subscriptions[tag] = subscription
         queue.subscriptions.append(subscription)
-        self.call(one, channel, "basic.consume", queue=name, consumer_tag=tag, no_ack=no_ack)
+        self.call(
+            one,
+            channel,
+            "basic.consume",
+            queue=queue.name,
+            consumer_tag=tag,
+            no_ack=subscription.no_ack,
+            arguments=arguments or {},
+        )
 
     def cancel(self, client: int, channel: int, index: int) -> None:
         one = self.usable(client, channel)
@@ -589,7 +624,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def end_connection(self, one: SimClient) -> None:
         for session in one.sessions.values():
             self.model.end(session)
-        for name, (_, owner, _) in QUEUES.items():
+        for name, (_, owner, _) in self.queues.items():
             if owner == one.number and name in self.model.queues:
                 self.model.delete(self.model.queues[name])
         mine = list(one.sessions.values())
@@ -732,7 +767,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def settle_everything(self) -> None:
         """Everything is done with: the store is empty but for definitions."""
         for name in list(self.model.queues):
-            client = QUEUES[name][1] or 0
+            client = self.queues[name][1] or 0
             for channel in CHANNELS:
                 for number in CLIENTS:
                     if self.clients[number].getting is None:

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from amqpd.broker.batch import PAGED
 from amqpd.broker.broker import Broker
+from amqpd.broker.queue import Queue
 from amqpd.broker.shard import MESSAGE_COST
 from amqpd.queues.classic import ClassicQueue
 from amqpd.queues.ready import FifoReady
@@ -64,11 +65,12 @@ class Subscription:
 class QueueModel:
     """``ready`` and ``in_flight``: copies by body. ``last_delivered``: the highest place delivered so far.
 
-    ``declared``: a client was told that it is there.
+    ``declared``: a client was told that it is there. ``arguments``: what it is declared with.
     """
 
     def __init__(self, name: str, durable: bool, auto_delete: bool) -> None:
         self.name = name
+        self.arguments: dict[str, Any] = {}
         self.durable = durable
         self.auto_delete = auto_delete
         self.identity = 0
@@ -82,6 +84,59 @@ class QueueModel:
     def copies(self) -> list[Copy]:
         """Everything that is not done with, in order."""
         return sorted([*self.ready.values(), *self.in_flight.values()], key=lambda copy: copy.place)
+
+    def message_count(self) -> int:
+        return len(self.ready)
+
+    def enter(self, place: int, pending: Pending) -> Copy:
+        """A message was published here."""
+        copy = self.ready[pending.body] = Copy(place, pending.body, pending.persistent and self.durable)
+        return copy
+
+    def handed_out(self, copy: Copy) -> None:
+        """It was delivered, and wants an acknowledgement."""
+        self.in_flight[copy.body] = copy
+
+    def settled(self, copy: Copy, how: str) -> None:
+        """Of what was handed out."""
+        del self.in_flight[copy.body]
+        if how == "requeue":
+            copy.flagged = True
+            self.ready[copy.body] = copy
+
+    def has_for(self, subscription: Subscription) -> bool:
+        """Whether the consumer is to get something, once it may take it."""
+        return bool(self.ready)
+
+    def restored(self, copies: tuple[Copy, ...], clean: bool) -> QueueModel:
+        """The queue after a restart. ``copies``: what the store held of it."""
+        queue = QueueModel(self.name, True, self.auto_delete)
+        queue.identity = self.identity
+        mark = self.last_delivered
+        if not clean:
+            mark = copies[-1].place if copies else 0
+        queue.last_delivered = mark
+        for copy in copies:
+            again = Copy(copy.place, copy.body, True)
+            again.flagged = copy.place <= mark
+            again.confirmed = copy.confirmed
+            queue.ready[copy.body] = again
+        return queue
+
+    def counters_equal_lengths(self, queue: Queue) -> int:
+        """Promise 6 for ``queue``; returns what it may count in the window."""
+        assert isinstance(queue, ClassicQueue)
+        assert queue.unacked_count() == len(self.in_flight), self.name
+        ready = queue.ready
+        assert isinstance(ready, FifoReady)
+        assert ready.disk_messages >= ready.disk_durable >= 0
+        in_memory = [*ready.head.entries(), *(entry for _, entry in ready.returned)]
+        held = sum(MESSAGE_COST + entry.message.header.body_size for entry in in_memory)
+        assert ready.memory_bytes == held, self.name
+        return int(held)
+
+    def store_holds(self, reader: StoreReader, copies: tuple[Copy, ...]) -> None:
+        """What there is to look at in the store beside the entries of ``copies`` and their number."""
 
 
 class InFlight(NamedTuple):
@@ -122,13 +177,16 @@ class Session:
         self.settlements: list[tuple[list[int], str]] = []
         self.expected: deque[tuple[str, Callable[[dict[str, Any]], None]]] = deque()
 
+    def take_tag(self, tag: int) -> None:
+        """A delivery came."""
+        self.delivery_tag += 1
+        assert tag == self.delivery_tag, f"delivery tag {tag} after {self.delivery_tag - 1}"
+
 
 class StoredQueue(NamedTuple):
     """What the store must hold of a queue."""
 
-    name: str
-    auto_delete: bool
-    identity: int
+    queue: QueueModel
     copies: tuple[Copy, ...]
 
 
@@ -169,9 +227,7 @@ class Model:
         copies = []
         queues = [queue for queue in pending.queues if queue.alive]
         for queue in queues:
-            copy = Copy(self.places, pending.body, pending.persistent and queue.durable)
-            queue.ready[pending.body] = copy
-            copies.append(copy)
+            copies.append(queue.enter(self.places, pending))
         if not queues and pending.mandatory:
             session.returns.append(pending.body)
         if session.confirms:
@@ -186,12 +242,8 @@ class Model:
             if subscription is not None:
                 subscription.unacked -= 1
                 session.in_flight -= 1
-            if not queue.alive:
-                continue
-            del queue.in_flight[copy.body]
-            if how == "requeue":
-                copy.flagged = True
-                queue.ready[copy.body] = copy
+            if queue.alive:
+                queue.settled(copy, how)
 
     def purge(self, queue: QueueModel) -> int:
         count = len(queue.ready)
@@ -246,15 +298,14 @@ class Model:
         )
         copy = queue.ready.pop(body)
         assert redelivered == copy.flagged, f"{copy} of {queue.name} says redelivered={redelivered}"
-        session.delivery_tag += 1
-        assert tag == session.delivery_tag, f"delivery tag {tag} after {session.delivery_tag - 1}"
+        session.take_tag(tag)
         queue.last_delivered = max(queue.last_delivered, copy.place)
         self._turn.append((queue, copy))
         return copy
 
     def in_flight(self, session: Session, queue: QueueModel, copy: Copy, subscription: Subscription | None) -> None:
         """The delivery wants an acknowledgement."""
-        queue.in_flight[copy.body] = copy
+        queue.handed_out(copy)
         session.unacked[session.delivery_tag] = InFlight(queue, copy, subscription)
         if subscription is not None:
             subscription.unacked += 1
@@ -279,16 +330,11 @@ class Model:
 
     def snapshot(self) -> Snapshot:
         queues = tuple(
-            StoredQueue(
-                queue.name,
-                queue.auto_delete,
-                queue.identity,
-                tuple(copy for copy in queue.copies() if copy.stored),
-            )
+            StoredQueue(queue, tuple(copy for copy in queue.copies() if copy.stored))
             for _, queue in sorted(self.queues.items())
             if queue.durable
         )
-        names = {queue.name for queue in queues}
+        names = {stored.queue.name for stored in queues}
         bindings = frozenset(
             (exchange, queue) for exchange, queue in self.bindings if queue in names and self.exchanges[exchange][0]
         )
@@ -312,7 +358,6 @@ class Model:
         kept = self.snapshots[last_batch]
         if not clean:
             confirmed_is_safe(self.queues.values(), kept)
-        marks = {name: queue.last_delivered for name, queue in self.queues.items()}
         for queue in self.queues.values():
             queue.alive = False
         self.queues = {}
@@ -321,31 +366,21 @@ class Model:
         self.bindings = set(kept.bindings)
         self.cancels = []
         self._turn = []
-        for name, auto_delete, identity, copies in kept.queues:
-            queue = QueueModel(name, True, auto_delete)
-            queue.identity = identity
-            mark = marks.get(name, 0)
-            if not clean:
-                mark = copies[-1].place if copies else 0
-            queue.last_delivered = mark
+        for stored in kept.queues:
+            queue = stored.queue.restored(stored.copies, clean)
             queue.declared = True
-            for copy in copies:
-                again = Copy(copy.place, copy.body, True)
-                again.flagged = copy.place <= mark
-                again.confirmed = copy.confirmed
-                queue.ready[copy.body] = again
-            self.queues[name] = queue
+            self.queues[queue.name] = queue
         self.snapshots = {last_batch: self.snapshot()}
 
 
 def stored_bodies(snapshot: Snapshot) -> dict[int, tuple[str, list[bytes]]]:
-    return {queue.identity: (queue.name, [copy.body for copy in queue.copies]) for queue in snapshot.queues}
+    return {queue.identity: (queue.name, [copy.body for copy in copies]) for queue, copies in snapshot.queues}
 
 
 def confirmed_is_safe(queues: Iterable[QueueModel], kept: Snapshot) -> None:
     """Promise 1, at a crash: ``queues`` as they were, ``kept`` as the store has it."""
-    safe = {(queue.identity, copy.body) for queue in kept.queues for copy in queue.copies}
-    names = {queue.identity for queue in kept.queues}
+    safe = {(queue.identity, copy.body) for queue, copies in kept.queues for copy in copies}
+    names = {queue.identity for queue, _ in kept.queues}
     for queue in queues:
         if queue.durable and queue.declared:
             assert queue.identity in names, f"{queue.name} was declared, and is lost"
@@ -372,6 +407,8 @@ def store_holds(reader: StoreReader, expected: Snapshot) -> None:
         if durable:
             assert (row.first, row.last) == (durable[0].position, durable[-1].position)
     assert found == stored_bodies(expected)
+    for queue, copies in expected.queues:
+        queue.store_holds(reader, copies)
     bindings = {
         (str(one.values["source"]), str(one.values["destination"]))
         for one in summary.definitions
@@ -384,7 +421,7 @@ def store_holds(reader: StoreReader, expected: Snapshot) -> None:
 
 def no_orphans(disk: MemoryDisk, expected: Snapshot) -> None:
     """Promise 7."""
-    known = {queue.identity for queue in expected.queues}
+    known = {queue.identity for queue, _ in expected.queues}
     for name, shelf in (("durable", disk.durable), ("paged", disk.paged)):
         held = {position for positions in shelf.queues.values() for position in positions}
         assert set(shelf.messages) == held, f"{name} bodies nobody refers to: {set(shelf.messages) - held}"
@@ -396,6 +433,7 @@ def no_orphans(disk: MemoryDisk, expected: Snapshot) -> None:
     assert entries <= expected.live, f"paged entries that are done with: {entries - expected.live}"
     assert set(disk.durable.queues) <= known
     assert set(disk.depths) <= known, "the depth of a queue that is not there"
+    assert set(disk.chunks) <= known, "chunks of a stream that is not there"
 
 
 def counters_equal_lengths(broker: Broker, model: Model) -> None:
@@ -407,18 +445,10 @@ def counters_equal_lengths(broker: Broker, model: Model) -> None:
     }
     window = 0
     for name, queue in vhost.queues.items():
-        assert isinstance(queue, ClassicQueue)
         expected = model.queues[name]
-        assert queue.message_count() == len(expected.ready), name
-        assert queue.unacked_count() == len(expected.in_flight), name
+        assert queue.message_count() == expected.message_count(), name
         assert len(queue.consumers()) == len(expected.subscriptions), name
-        ready = queue.ready
-        assert isinstance(ready, FifoReady)
-        assert ready.disk_messages >= ready.disk_durable >= 0
-        in_memory = [*ready.head.entries(), *(entry for _, entry in ready.returned)]
-        held = sum(MESSAGE_COST + entry.message.header.body_size for entry in in_memory)
-        assert ready.memory_bytes == held, name
-        window += held
+        window += expected.counters_equal_lengths(queue)
     assert broker.shard.window_bytes == window
     assert broker.journal.open_bytes >= 0
     assert broker.journal.annihilated <= len(broker.journal.inserted)
@@ -431,9 +461,9 @@ def no_standstill(model: Model, sessions: list[Session]) -> None:
         assert not session.unanswered, f"publishes {list(session.unanswered)} were never confirmed"
         assert not session.expected, f"{session.expected[0][0]} never came"
     for queue in model.queues.values():
-        if not queue.ready:
-            continue
         for one in queue.subscriptions:
+            if not queue.has_for(one):
+                continue
             session = one.session
             free = one.no_ack or (
                 (not one.prefetch or one.unacked < one.prefetch)

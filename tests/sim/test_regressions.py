@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amqpd.store.memory import MemoryDisk, MemoryStore
+from interop.conformance.codec import Typed
 from tests.support.linked import Linked, LinkedClient, publication
 
 PERSISTENT = {"delivery_mode": 2}
@@ -265,3 +266,41 @@ def test_a_letter_that_could_not_be_kept_is_settled_in_the_batch_that_brought_it
     client.publish("", "keeping", b"another", PERSISTENT)
     linked.commit()
     assert [row[4] for row in disk.durable.messages.values()] == [b"another"]
+
+
+def test_a_young_message_does_not_go_with_the_old_one_its_chunk_began_with() -> None:
+    """The store took no batch for a while, so the chunk is as long."""
+    linked = Linked()
+    client = linked.client()
+    client.call("queue.declare", queue="s", durable=True, arguments={"x-queue-type": "stream", "x-max-age": "1s"})
+    client.publish("", "s", b"old")
+    linked.advance(999)
+    client.publish("", "s", b"young")
+    linked.commit()
+    client.publish("", "s", b"another")
+    linked.commit()
+    linked.advance(998)
+    assert client.call("queue.declare", queue="s", passive=True)["message_count"] == 3
+    linked.advance(2)
+    assert client.call("queue.declare", queue="s", passive=True)["message_count"] == 1
+
+
+def test_a_reader_from_a_time_on_waits_for_the_chunk_of_that_time() -> None:
+    """None that young is on disk when it is looked for: an older one is under way, the right one is open."""
+    linked = Linked()
+    client, reader = linked.client(), linked.client()
+    client.call("queue.declare", queue="s", durable=True, arguments={"x-queue-type": "stream"})
+    client.publish("", "s", b"oldest")
+    linked.commit()
+    linked.advance(1000)
+    client.publish("", "s", b"old")
+    linked.take()
+    linked.advance(1000)
+    client.publish("", "s", b"young")
+    reader.call("basic.qos", prefetch_count=10)
+    since = Typed("T", linked.broker.now // 1000)
+    reader.call("basic.consume", queue="s", consumer_tag="c", arguments={"x-stream-offset": since})
+    linked.load_pages()
+    linked.write()
+    linked.settle()
+    assert reader.bodies() == [b"young"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amqpd.spec.arguments import BOTH, FIRST, LEAST, LIMIT, QUEUE_ARGUMENTS, Argument
+from amqpd.spec.arguments import ALL_TYPES, FIRST, LEAST, LIMIT, QUEUE_ARGUMENTS, Argument
 from tests.support.repository import ROOT
 
 MANUAL = ROOT / "docs" / "queues.md"
@@ -12,7 +12,7 @@ MERGES = {FIRST: "first", LEAST: "smallest", LIMIT: "limit"}
 
 
 def line(row: Argument) -> str:
-    types = "all" if row.types == BOTH else ", ".join(row.types)
+    types = "all" if row.types == ALL_TYPES else ", ".join(row.types)
     policy = ("yes, O" if row.operator else "yes") if row.policy else ""
     merge = MERGES[row.merge] if row.policy else ""
     return f"| `{row.name}` | {types} | {policy} | {merge} | {row.doc} |\n"

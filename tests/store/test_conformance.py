@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from amqpd.broker.batch import EARLY, KINDS, PAGED, SHARED, Definition, QueueSummary, Scalar
+from amqpd.broker.batch import EARLY, KINDS, PAGED, SHARED, Batch, Chunk, Definition, QueueSummary, Scalar
 from amqpd.store.contract import StoreCorrupt, StoreFenced, StoreReader, StoreUnavailable
 from tests.store.batches import EVERYTHING, Writer, add, add_expiring, body, drop_queue, message, positions, queue
 from tests.store.conftest import Place
@@ -854,3 +854,171 @@ def test_any_number_of_notes_is_put_and_forgotten(place: Place, count: int) -> N
     batch.forgotten = [(1, key) for key in keys]
     writer.commit(batch)
     assert reader.notes(1, b"", 1000) == []
+
+
+# Streams
+
+
+def log(batch: Batch, stream: int, chunk: Chunk, positions: range) -> None:
+    """A chunk with its entries."""
+    batch.chunks.append((stream, *chunk))
+    add(batch, [stream], list(positions))
+
+
+def truncate(batch: Batch, stream: int, first: Chunk) -> None:
+    batch.purged.append((stream, 0, first.position - 1))
+    batch.truncated.append((stream, first.offset))
+
+
+ONE, TWO, THREE = Chunk(0, 10, 500, 0), Chunk(3, 20, 500, 30), Chunk(4, 31, 700, 40)
+
+
+def streamed(place: Place) -> tuple[Writer, StoreReader]:
+    """Two streams. The second one's entries lie among those of the first one's only chunk of more than one entry."""
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1), queue(2), queue(3)]
+    log(batch, 1, ONE, range(10, 15, 2))
+    log(batch, 2, Chunk(0, 11, 500, 0), range(11, 14, 2))
+    writer.commit(batch)
+    for stream, chunk in ((1, TWO), (1, THREE), (2, Chunk(2, 40, 900, 20))):
+        batch = writer.new()
+        log(batch, stream, chunk, range(chunk.position, chunk.position + 1))
+        writer.commit(batch)
+    return writer, reader
+
+
+def test_chunks_are_read_in_order_page_by_page(place: Place) -> None:
+    _, reader = streamed(place)
+    assert reader.chunks(1, -1, 10) == [ONE, TWO, THREE]
+    assert reader.chunks(1, -1, 2) == [ONE, TWO]
+    assert reader.chunks(1, 0, 2) == [TWO, THREE]
+    assert reader.chunks(1, 2, 2) == [TWO, THREE]
+    assert reader.chunks(1, 4, 2) == []
+    assert reader.chunks(2, -1, 10) == [Chunk(0, 11, 500, 0), Chunk(2, 40, 900, 20)]
+    assert reader.chunks(3, -1, 10) == []
+
+
+def test_the_last_chunk_is_found(place: Place) -> None:
+    _, reader = streamed(place)
+    assert reader.last_chunk(1) == THREE
+    assert reader.last_chunk(2) == Chunk(2, 40, 900, 20)
+    assert reader.last_chunk(3) is None
+
+
+def test_of_chunks_with_one_time_the_first_is_found_by_it(place: Place) -> None:
+    _, reader = streamed(place)
+    assert reader.chunk_since(1, 0) == reader.chunk_since(1, 500) == ONE
+    assert reader.chunk_since(1, 501) == reader.chunk_since(1, 700) == THREE
+    assert reader.chunk_since(1, 701) is None
+    assert reader.chunk_since(3, 0) is None
+
+
+def test_an_offset_is_found_by_counting_on_from_its_chunk(place: Place) -> None:
+    _, reader = streamed(place)
+    assert [reader.place(1, offset) for offset in range(6)] == [10, 12, 14, 20, 31, 0]
+    assert [reader.place(2, offset) for offset in range(4)] == [11, 13, 40, 0]
+    assert [reader.place(stream, offset) for stream, offset in ((1, -1), (1, 1 << 62), (3, 0))] == [0, 0, 0]
+
+
+def test_a_truncated_stream_begins_with_the_chunk_that_was_named(place: Place) -> None:
+    writer, _ = streamed(place)
+    batch = writer.new()
+    log(batch, 1, Chunk(5, 50, 800, 50), range(50, 53))
+    truncate(batch, 1, THREE)
+    batch.depths = [(1, 4, 40)]
+    writer.commit(batch)
+    writer.store.commit(batch)
+    place.stop(release=False)
+    _, reader, _ = place.start()
+    assert reader.chunks(1, -1, 10) == [THREE, Chunk(5, 50, 800, 50)]
+    assert reader.chunk_since(1, 0) == THREE
+    assert [reader.place(1, offset) for offset in range(9)] == [0, 0, 0, 0, 31, 50, 51, 52, 0]
+    assert positions(reader, 1) == [31, 50, 51, 52]
+    assert reader.summary().queues[0] == QueueSummary(1, 4, 40, 31, 52, 0, 0)
+    assert len(reader.chunks(2, -1, 10)) == 2
+
+
+def test_a_batch_may_truncate_the_chunk_it_brings(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1)]
+    log(batch, 1, Chunk(0, 10, 100, 0), range(10, 12))
+    log(batch, 1, Chunk(2, 12, 100, 20), range(12, 14))
+    truncate(batch, 1, Chunk(2, 12, 100, 20))
+    writer.commit(batch)
+    assert reader.chunks(1, -1, 10) == [Chunk(2, 12, 100, 20)]
+    assert [reader.place(1, offset) for offset in range(5)] == [0, 0, 12, 13, 0]
+
+
+def test_a_long_head_that_waits_to_be_deleted_is_in_no_summary(place: Place) -> None:
+    """More entries than are deleted at once; another queue holds some of the messages."""
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1), queue(2)]
+    batch.chunks = [(1, 0, 1000, 100, 0), (1, 4000, 5000, 200, 40_000)]
+    add(batch, [1, 2], list(range(1000, 1100)))
+    add(batch, [1], list(range(1100, 6000)))
+    batch.depths = [(1, 5000, 50_000), (2, 100, 1000)]
+    writer.commit(batch)
+    batch = writer.new()
+    truncate(batch, 1, Chunk(4000, 5000, 200, 40_000))
+    batch.depths = [(1, 1000, 10_000)]
+    writer.commit(batch)
+    for _ in range(2):
+        assert reader.summary().queues == [
+            QueueSummary(1, 1000, 10_000, 5000, 5999, 0, 0),
+            QueueSummary(2, 100, 1000, 1000, 1099, 0, 0),
+        ]
+        assert [reader.place(1, offset) for offset in (3999, 4000, 4999, 5000)] == [0, 5000, 5999, 0]
+        place.stop(release=False)
+        writer, reader, _ = place.start()
+    while writer.store.tidy():
+        pass
+    assert place.stored_messages() == {*range(1000, 1100), *range(5000, 6000)}
+
+
+def test_chunks_go_with_their_stream(place: Place) -> None:
+    writer, reader = streamed(place)
+    batch = writer.new()
+    batch.definitions = [drop_queue(1)]
+    log(batch, 1, Chunk(5, 50, 800, 50), range(50, 53))
+    truncate(batch, 1, TWO)
+    writer.commit(batch)
+    for _ in range(2):
+        assert reader.chunks(1, -1, 10) == []
+        assert reader.last_chunk(1) is reader.chunk_since(1, 0) is None
+        assert [reader.place(1, offset) for offset in range(9)] == [0] * 9
+        assert [reader.place(2, offset) for offset in range(4)] == [11, 13, 40, 0]
+        place.stop()
+        writer, reader, _ = place.start()
+
+
+def test_chunks_of_a_stream_without_entries_go_with_it_too(place: Place) -> None:
+    writer, reader, _ = place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1)]
+    batch.chunks = [(1, *ONE)]
+    writer.commit(batch)
+    writer.define(drop_queue(1))
+    assert reader.last_chunk(1) is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 700])
+def test_any_number_of_chunks_is_put_and_truncated(place: Place, count: int) -> None:
+    writer, reader, _ = place.start()
+    chunks = {
+        stream: [Chunk(number, 2 * number + stream, number, number) for number in range(10, 10 + count)]
+        for stream in (1, 2)
+    }
+    batch = writer.new()
+    batch.definitions = [queue(1), queue(2)]
+    batch.chunks = sorted((stream, *chunk) for stream, own in chunks.items() for chunk in own)
+    writer.commit(batch)
+    for stream, own in chunks.items():
+        assert reader.chunks(stream, -1, 1000) == own
+    batch = writer.new()
+    batch.truncated = [(1, chunks[1][-1].offset), (2, chunks[2][-1].offset)]
+    writer.commit(batch)
+    for stream, own in chunks.items():
+        assert reader.chunks(stream, -1, 1000) == own[-1:]

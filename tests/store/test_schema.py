@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from amqpd.broker.batch import KINDS, QueueSummary, StoredEntry
+from amqpd.broker.batch import KINDS, Batch, Chunk, QueueSummary, StoredEntry
 from amqpd.store import schema
 from amqpd.store.contract import StoreCorrupt
 from amqpd.store.sqlite import SqliteStore
@@ -16,9 +16,10 @@ from amqpd.store.sqlite import SqliteStore
 # The schema that version 1 gave a new file. It never changes once files with it exist, and neither does what the
 # first migration makes.
 VERSION_1 = Path(__file__).with_name("schema_1.sql")
-# The present one: when a test that compares with it fails because KINDS was changed, a migration is missing.
 VERSION_2 = Path(__file__).with_name("schema_2.sql")
-PRESENT = Path(__file__).with_name("schema_3.sql")
+VERSION_3 = Path(__file__).with_name("schema_3.sql")
+# The present one: when a test that compares with it fails because KINDS was changed, a migration is missing.
+PRESENT = Path(__file__).with_name("schema_4.sql")
 
 
 def schema_of(path: Path) -> str:
@@ -112,12 +113,55 @@ def test_messages_of_a_file_of_version_2_are_read(tmp_path: Path) -> None:
     store.close(release=True)
 
 
+def test_a_file_of_version_3_opens_with_its_notes_and_has_room_for_streams(tmp_path: Path) -> None:
+    path = tmp_path / "amqpd.db"
+    make(path, VERSION_3.read_text(encoding="utf-8"))
+    make(
+        path,
+        f"""
+        PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 3;
+        INSERT INTO meta VALUES (1, 'main', 'test', 1, 7, 12, 1);
+        INSERT INTO queue VALUES (5, '/', 'q', 0, 'classic', x'', 1);
+        INSERT INTO message VALUES (11, '', 'q', x'0000', x'6869');
+        INSERT INTO entry VALUES (5, 11, 4, 500, 2, 3, 'name');
+        INSERT INTO queue_depth VALUES (5, 1, 2, 0);
+        INSERT INTO note VALUES (5, x'6b', 900);
+        """,
+    )
+    store = SqliteStore(path)
+    opened = store.open("main", "test")
+    batch = Batch(opened.last_batch + 1)
+    batch.chunks = [(5, 0, 11, 100, 0)]
+    store.commit(batch)
+    reader = store.reader()
+    assert reader.named(5, "name", 10) == [StoredEntry(11, 4, "", "q", b"\0\0", b"hi", 500, 2, 3)]
+    assert reader.notes(5, b"", 10) == [(b"k", 900)]
+    assert reader.last_chunk(5) == Chunk(0, 11, 100, 0)
+    assert reader.place(5, 0) == 11
+    reader.close()
+    store.close(release=True)
+
+
+@pytest.mark.parametrize("version", [VERSION_1, VERSION_2, VERSION_3])
+def test_a_file_of_any_version_gets_the_tables_of_the_present_one(tmp_path: Path, version: Path) -> None:
+    path = tmp_path / "amqpd.db"
+    make(path, version.read_text(encoding="utf-8"))
+    number = int(version.stem.removeprefix("schema_"))
+    make(path, f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = {number};")
+    store = SqliteStore(path)
+    store.open("main", "test")
+    store.close(release=True)
+    made = tmp_path / "made.db"
+    make(made, PRESENT.read_text(encoding="utf-8"))
+    assert schema_of(path) == schema_of(made)
+
+
 def test_a_new_file_has_the_schema_of_the_last_version(tmp_path: Path) -> None:
     path = tmp_path / "amqpd.db"
     store = SqliteStore(path)
     store.open("main", "test")
     store.close(release=True)
-    assert schema.SCHEMA_VERSION == 3
+    assert schema.SCHEMA_VERSION == 4
     made = tmp_path / "made.db"
     make(made, PRESENT.read_text(encoding="utf-8"))
     assert schema_of(path) == schema_of(made)
@@ -130,7 +174,7 @@ def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> 
     store.close(release=True)
     make(path, f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
     before = path.read_bytes()
-    assert refusal(path) == (f"{path} was written by a newer amqpd (schema 4; this program knows schemas up to 3)")
+    assert refusal(path) == (f"{path} was written by a newer amqpd (schema 5; this program knows schemas up to 4)")
     assert path.read_bytes() == before
 
 
@@ -178,13 +222,13 @@ def test_pending_migrations_happen_all_or_none(tmp_path: Path, monkeypatch: pyte
         raise sqlite3.OperationalError("no")
 
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, adds, fails))
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 5)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 6)
     before = schema_of(path)
     with pytest.raises(Exception, match="no"):
         SqliteStore(path).open("main", "test")
     assert schema_of(path) == before
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:3], adds))
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 4)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:4], adds))
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 5)
     store = SqliteStore(path)
     assert store.open("main", "test").epoch == 2
     store.close(release=True)

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from amqpd.broker.batch import Chunk
+from amqpd.store.chunks import CHUNK_SINCE, CHUNKS, LAST_CHUNK, PLACE
 from amqpd.store.contract import StoreCorrupt, StoreFull, StoreUnavailable, StoreUncertain
 from amqpd.store.reader import DUE, LOAD, NEXT_DUE, SUMMARY
 from amqpd.store.schema import PAGE_SIZE
 from amqpd.store.sqlite import COMMIT_SLICE, SqliteStore
-from amqpd.store.tables import COUNT, repeated
-from tests.store.batches import EVERYTHING, Writer, add, add_expiring, body, message, positions, queue
+from amqpd.store.tables import COUNT, SWEEP_CHUNKS, repeated
+from tests.store.batches import EVERYTHING, Writer, add, add_expiring, body, drop_queue, message, positions, queue
 from tests.store.conftest import SqlitePlace
 
 # Processes that a test starts import what the test imports.
@@ -80,6 +82,30 @@ def test_people_see_priorities_deadlines_and_deliveries(sqlite_place: SqlitePlac
     assert rows == [("urgent", 1, 11, 1_700_000_000_000, 0), ("urgent", 2, 10, None, 2), ("next", 0, 12, None, 0)]
 
 
+def test_people_see_the_offsets_of_a_stream(sqlite_place: SqlitePlace) -> None:
+    writer, _, _ = sqlite_place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1, "orders"), queue(2, "log"), queue(3, "events")]
+    batch.chunks = [(2, 7, 10, 100, 0), (2, 9, 13, 200, 20), (3, 0, 12, 300, 0)]
+    add(batch, [1], [9, 11])
+    add(batch, [2], [10, 11, 13])
+    add(batch, [3], [12])
+    batch.messages.sort()
+    batch.messages = [row for number, row in enumerate(batch.messages) if row not in batch.messages[:number]]
+    writer.commit(batch)
+    with closing(sqlite3.connect(sqlite_place.path)) as shell:
+        assert shell.execute("SELECT * FROM stream_contents WHERE stream = 'log'").fetchall() == [
+            ("/", "log", offset, "exchange", f"key-{number}", 10, body(number), time)
+            for offset, number, time in ((7, 10, 100), (8, 11, 100), (9, 13, 200))
+        ]
+    batch = writer.new()
+    batch.purged, batch.truncated = [(2, 0, 12)], [(2, 9)]
+    writer.commit(batch)
+    with closing(sqlite3.connect(sqlite_place.path)) as shell:
+        rows = shell.execute('SELECT stream, "offset", time FROM stream_contents').fetchall()
+    assert sorted(rows) == [("events", 0, 300), ("log", 9, 200)]
+
+
 # Two brokers
 
 
@@ -133,6 +159,7 @@ def start_writing(path: Path) -> subprocess.Popen[str]:
         "    batch.next_id = number + 1\n"
         "    batch.messages = [(number, '', 'key', b'', b'x' * 3000)]\n"
         "    batch.entries = [(1, number, 0)]\n"
+        "    batch.chunks = [(1, number - 1, number, 0, 0)]\n"
         "    store.commit(batch)\n"
         "    print(number, flush=True)\n"
     )
@@ -164,6 +191,7 @@ def test_what_was_committed_survives_being_killed_again_and_again(tmp_path: Path
         assert not opened.clean
         assert opened.next_message_id == opened.last_batch + 1
         assert positions(reader, 1) == list(range(1, opened.last_batch + 1))
+        assert reader.chunks(1, -1, 1 << 30) == [Chunk(at, at + 1, 0, 0) for at in range(opened.last_batch)]
         last = opened.last_batch
         place.stop(release=False)
 
@@ -435,6 +463,102 @@ def test_the_contents_of_one_queue_are_read_without_those_of_others(sqlite_place
     sqlite_place.start()
     plan = plan_of(sqlite_place, "SELECT * FROM queue_contents WHERE queue = 'orders'")
     assert plan[:2] == ["SCAN queue", "SEARCH entry USING PRIMARY KEY (queue>? AND queue<?)"]
+
+
+def test_chunks_are_found_by_seeking_and_come_sorted(sqlite_place: SqlitePlace) -> None:
+    sqlite_place.start()
+    for statement, seek in (
+        (CHUNKS, "PRIMARY KEY (queue=? AND offset>?)"),
+        (LAST_CHUNK, "PRIMARY KEY (queue=?)"),
+        (CHUNK_SINCE, "INDEX chunk_time (queue=? AND time>?)"),
+    ):
+        plan = plan_of(sqlite_place, statement)
+        assert plan[0] == f"SEARCH chunk USING {seek}"
+        assert not [line for line in plan if "TEMP B-TREE" in line]
+
+
+def test_the_place_of_an_offset_is_found_among_the_entries_of_one_chunk(sqlite_place: SqlitePlace) -> None:
+    sqlite_place.start()
+    plan = plan_of(sqlite_place, PLACE)
+    assert "SEARCH chunk USING PRIMARY KEY (queue=? AND offset<?)" in plan
+    assert "SEARCH entry USING PRIMARY KEY (queue=? AND position>?)" in plan
+    assert not [line for line in plan if "TEMP B-TREE" in line or "message" in line]
+
+
+def test_chunks_are_swept_from_the_front_of_their_stream(sqlite_place: SqlitePlace) -> None:
+    sqlite_place.start()
+    assert plan_of(sqlite_place, SWEEP_CHUNKS) == [
+        "SEARCH chunk USING PRIMARY KEY (queue=? AND offset<?)",
+        "SCALAR SUBQUERY 1",
+        "SEARCH chunk USING PRIMARY KEY (queue=?)",
+    ]
+
+
+def test_the_contents_of_one_stream_are_read_without_those_of_others(sqlite_place: SqlitePlace) -> None:
+    writer, _, _ = sqlite_place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1, "long"), queue(2, "short")]
+    batch.chunks = [(1, 0, 1000, 100, 0), (2, 0, 5000, 100, 0)]
+    add(batch, [1], list(range(1000, 5000)))
+    add(batch, [2], [5000])
+    writer.commit(batch)
+    steps: list[int] = []
+    with closing(sqlite3.connect(sqlite_place.path)) as shell:
+        shell.set_progress_handler(lambda: steps.append(1), 100)  # each hundred of SQLite's own steps
+        assert len(shell.execute("SELECT * FROM stream_contents WHERE stream = 'short'").fetchall()) == 1
+        assert len(steps) < 40
+        assert len(shell.execute("SELECT * FROM stream_contents WHERE stream = 'long'").fetchall()) == 4000
+        assert len(steps) > 400
+
+
+@pytest.mark.parametrize(("count", "size"), [(3 * COMMIT_SLICE[0], 10), (4, COMMIT_SLICE[1])])
+def test_deleting_keeps_pace_with_a_stream_that_is_truncated(sqlite_place: SqlitePlace, count: int, size: int) -> None:
+    """No idle moment: commits of more than a slice each, in number or in octets."""
+    writer, _, _ = sqlite_place.start()
+    writer.define(queue(1))
+    for offset in range(6):
+        first = 10_000 + offset * count
+        batch = writer.new()
+        add(batch, [1], list(range(first, first + count)), size)
+        batch.chunks = [(1, offset, first, 0, 0)]
+        batch.purged, batch.truncated = [(1, 0, first - 1)], [(1, offset)]
+        writer.commit(batch)
+        assert len(sqlite_place.stored_messages()) <= 2 * count
+
+
+def test_chunks_of_a_dropped_stream_are_deleted_little_by_little(sqlite_place: SqlitePlace) -> None:
+    writer, reader, _ = sqlite_place.start()
+    batch = writer.new()
+    batch.definitions = [queue(1), queue(2)]
+    batch.chunks = [(1, number, number, 0, 0) for number in range(10_000, 15_000)] + [(2, 0, 15_000, 0, 0)]
+    add(batch, [1], list(range(10_000, 15_000)))
+    add(batch, [2], [15_000])
+    writer.commit(batch)
+    writer.define(drop_queue(1))
+    left = 5001
+    for commit in range(5):
+        (now,) = sqlite_place.execute("SELECT count(*) FROM chunk")
+        assert 0 < left - now[0] <= COMMIT_SLICE[0]
+        left = now[0]
+        assert reader.last_chunk(1) is None
+        writer.define(queue(20_000 + commit))
+    assert sqlite_place.execute("SELECT queue FROM chunk") == [(2,)]
+    assert reader.last_chunk(2) == Chunk(0, 15_000, 0, 0)
+
+
+def test_who_has_no_stream_pays_for_none(sqlite_place: SqlitePlace) -> None:
+    writer, _, _ = sqlite_place.start()
+    statements: list[str] = []
+    connection_of(writer.store).set_trace_callback(statements.append)
+    writer.publish([1], range(10, 300))
+    writer.settle(1, 10, 200)
+    assert len([one for one in statements if "entry" in one]) == 2
+    assert not [one for one in statements if "chunk" in one]
+    batch = writer.new()
+    batch.chunks = [(1, 0, 300, 0, 0)]
+    add(batch, [1], [300])
+    writer.commit(batch)
+    assert len([one for one in statements if "chunk" in one]) == 1
 
 
 def test_a_big_purge_is_spread_over_many_commits(sqlite_place: SqlitePlace) -> None:

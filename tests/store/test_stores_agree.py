@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from amqpd.broker.batch import EARLY, PAGED, SHARED, Batch, StoredEntry
+from amqpd.broker.batch import EARLY, PAGED, SHARED, Batch, Chunk, StoredEntry
 from amqpd.store.tables import id_ranges
-from tests.store.batches import EVERYTHING, Writer, drop_queue, message, queue
+from tests.store.batches import EVERYTHING, Writer, add, drop_queue, message, queue
 from tests.store.conftest import MemoryPlace, Place, SqlitePlace
 
 LEVELS = (1, 1, 3)  # of the queues: the last one has three lanes
@@ -31,18 +31,27 @@ class Held(NamedTuple):
 
 
 class TwoStores(RuleBasedStateMachine):
-    """``ids``: of the queues. ``held``: for each lane, by its key in the store, the entries by position."""
+    """``ids``: of the queues. ``held``: for each lane, by its key in the store, the entries by position.
+
+    ``stream``: the key of a stream. ``logged``: the positions of all it was ever given, by offset; ``kept``: the chunks
+    it has.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
-        self.places: list[Place] = [SqlitePlace(Path(self.directory.name)), MemoryPlace()]
+        self.sqlite = SqlitePlace(Path(self.directory.name))
+        self.places: list[Place] = [self.sqlite, MemoryPlace()]
         self.ids = [sum(LEVELS[:place]) + 1 for place in range(len(LEVELS))]
         self.held: dict[int, dict[int, Held]] = {self.key(*lane): {} for lane in LANES}
+        self.stream = sum(LEVELS) + 1
+        self.logged: list[int] = []
+        self.kept: list[Chunk] = []
         self.start()
         first = Batch(1)
-        first.next_id = sum(LEVELS) + 1
+        first.next_id = self.stream + 1
         first.definitions = [queue(number, levels=levels) for number, levels in zip(self.ids, LEVELS, strict=True)]
+        first.definitions.append(queue(self.stream, "stream"))
         self.commit(first)
 
     def key(self, place: int, level: int) -> int:
@@ -144,6 +153,50 @@ class TwoStores(RuleBasedStateMachine):
             del self.held[old + level]
             self.held[new + level] = {}
 
+    @rule(counts=st.lists(st.integers(1, 90), min_size=1, max_size=3), gap=st.integers(0, 3), later=st.integers(0, 2))
+    def log(self, counts: list[int], gap: int, later: int) -> None:
+        """A stream gets chunks of so many entries; between two entries lies a message of another queue."""
+        batch = self.new()
+        for count in counts:
+            positions = range(batch.next_id + gap, batch.next_id + gap + 2 * count, 2)
+            time = (self.kept[-1].time if self.kept else 0) + later
+            self.kept.append(Chunk(len(self.logged), positions[0], time, 10 * len(self.logged)))
+            batch.chunks.append((self.stream, *self.kept[-1]))
+            add(batch, [self.stream], list(positions))
+            self.logged += positions
+        self.commit(batch)
+
+    @rule(data=st.data(), count=st.integers(0, 3))
+    def truncate(self, data: st.DataObject, count: int) -> None:
+        """Chunks go at the front while some come at the end, by one batch; the last one stays."""
+        if not self.kept:
+            return
+        batch = self.new()
+        for number in range(batch.next_id, batch.next_id + count):
+            self.kept.append(Chunk(len(self.logged), number, self.kept[-1].time, 10 * len(self.logged)))
+            batch.chunks.append((self.stream, *self.kept[-1]))
+            add(batch, [self.stream], [number])
+            self.logged.append(number)
+        first = data.draw(st.sampled_from(self.kept))
+        batch.purged = [(self.stream, 0, first.position - 1)]
+        batch.truncated = [(self.stream, first.offset)]
+        batch.depths = [(self.stream, len(self.logged) - first.offset, 7)]
+        self.kept = [chunk for chunk in self.kept if chunk.offset >= first.offset]
+        self.commit(batch)
+
+    @rule()
+    def drop_stream(self) -> None:
+        batch = self.new()
+        old, self.stream = self.stream, batch.next_id
+        batch.next_id += 1
+        batch.definitions = [drop_queue(old), queue(self.stream, "stream")]
+        self.commit(batch)
+        self.logged, self.kept = [], []
+        for reader in self.readers:
+            assert reader.chunks(old, -1, 10) == []
+            assert reader.last_chunk(old) is reader.chunk_since(old, 0) is None
+            assert reader.place(old, 0) == 0
+
     @rule()
     def tidy(self) -> None:
         for writer in self.writers:
@@ -190,12 +243,32 @@ class TwoStores(RuleBasedStateMachine):
                     assert all(held_by(entry) == held[entry.position] for entry in found.entries)
                     assert found.next_deadline == (behind[count][0] if count < len(behind) else 0)
 
+    @invariant()
+    def both_find_their_way_in_the_stream(self) -> None:
+        first = self.kept[0].offset if self.kept else len(self.logged)
+        middle = self.kept[len(self.kept) // 2] if self.kept else Chunk(0, 0, 0, 0)
+        for reader in self.readers:
+            assert reader.chunks(self.stream, -1, 10_000) == self.kept
+            behind = [chunk for chunk in self.kept if chunk.offset > middle.offset]
+            assert reader.chunks(self.stream, middle.offset, 2) == behind[:2]
+            assert reader.last_chunk(self.stream) == (self.kept[-1] if self.kept else None)
+            since = [chunk for chunk in self.kept if chunk.time >= middle.time]
+            assert reader.chunk_since(self.stream, middle.time) == (since[0] if since else None)
+            assert reader.chunk_since(self.stream, self.kept[-1].time + 1 if self.kept else 0) is None
+            entries = reader.load(self.stream, 0, 100_000, EVERYTHING)
+            assert [entry.position for entry in entries] == self.logged[first:]
+            for offset in {0, first - 1, first, middle.offset + 1, len(self.logged) - 1, len(self.logged)}:
+                there = first <= offset < len(self.logged)
+                assert reader.place(self.stream, offset) == (self.logged[offset] if there else 0)
+
     def teardown(self) -> None:
         for writer in self.writers:
             while writer.store.tidy():
                 pass
         live = {position for held in self.held.values() for position in held}
+        live.update(self.logged[self.kept[0].offset :] if self.kept else [])
         assert [place.stored_messages() for place in self.places] == [live, live]
+        assert self.sqlite.execute("SELECT count(*) FROM chunk") == [(len(self.kept),)]
         for place in self.places:
             place.stop()
         self.directory.cleanup()

@@ -13,14 +13,8 @@ from amqpd.server.definitions.target import Target, Verdict
 from amqpd.server.definitions.values import table_json, table_of
 from amqpd.session.exchange_methods import RESERVED_PREFIX, check_equivalent_exchange
 from amqpd.session.queue_methods import check_equivalent_queue, locked
-from amqpd.spec.arguments import (
-    ALTERNATE_EXCHANGE,
-    CLASSIC,
-    check_is_text,
-    check_queue_arguments,
-    check_replicated,
-    queue_type,
-)
+from amqpd.spec.arguments import ALTERNATE_EXCHANGE, CLASSIC, queue_type
+from amqpd.spec.declaring import check_is_text, check_new_queue
 from amqpd.spec.errors import CommandInvalid, NotFound
 from amqpd.wire.table import Table, longstr
 
@@ -79,14 +73,13 @@ def take_queue(target: Target, fields: Fields) -> Verdict:
     kind = vhost.default_queue_type()
     if durable and not auto_delete and kind not in ("", CLASSIC):
         table.setdefault("x-queue-type", longstr(kind))
-    check_replicated(table, name, vhost.name, durable, False, auto_delete)
     existing = vhost.queues.get(name)
     if existing is not None:
         if existing.owner is not None:
             raise locked(existing)
         check_equivalent_queue(existing, durable, auto_delete, table)
         return Verdict.SAME
-    check_queue_arguments(table, name, vhost.name)
+    check_new_queue(table, name, vhost.name, durable, False, auto_delete)
     vhost.declare_queue(name, queue_type(table), durable, auto_delete, None, table)
     return Verdict.ADDED
 

@@ -203,6 +203,53 @@ def test_queue_that_does_not_say_its_type_gets_that_of_its_vhost(linked: Linked)
     assert [one["arguments"] for one in export(linked)["queues"]] == [{}, {"x-queue-type": "quorum"}]
 
 
+STREAM = {
+    "x-queue-type": "stream",
+    "x-max-age": "7D",
+    "x-max-length-bytes": 1000,
+    "x-stream-max-segment-size-bytes": 500,
+}
+
+
+def test_stream_is_taken_in_shown_and_kept(linked: Linked) -> None:
+    entry = QUEUE | {"arguments": STREAM}
+    assert into(linked, "queues", **entry) is ADDED
+    assert into(linked, "queues", **entry) is SAME
+    assert "received '1D' but current is '7D'" in refused(
+        linked, "queues", entry | {"arguments": STREAM | {"x-max-age": "1D"}}
+    )
+    linked.commit()
+    linked = restarted(linked)
+    assert export(linked)["queues"] == [entry]
+    assert linked.broker.vhosts["/"].queues["q"].kind == "stream"
+    linked.client().call("queue.declare", queue="q", durable=True, arguments=STREAM)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"durable": False}, "invalid property 'non-durable' for queue 'q' in vhost '/'"),
+        ({"auto_delete": True}, "invalid property 'auto-delete' for queue 'q' in vhost '/'"),
+        ({"arguments": STREAM | {"x-max-age": "7"}}, "invalid_max_age"),
+        ({"arguments": STREAM | {"x-expires": 5}}, "of queue type rabbit_stream_queue"),
+        ({"arguments": {"x-max-age": "7D"}}, "of queue type rabbit_classic_queue"),
+        ({"arguments": STREAM | {"x-stream-max-segment-size-bytes": 3_000_000_001}}, "Exceeded max value for"),
+    ],
+    ids=str,
+)
+def test_what_no_stream_can_be_is_refused(linked: Linked, changes: dict[str, Any], reason: str) -> None:
+    assert reason in refused(linked, "queues", QUEUE | {"arguments": STREAM} | changes)
+
+
+def test_stream_by_default_says_so_and_comes_back_as_one(linked: Linked) -> None:
+    into(linked, "vhosts", name="/", metadata={"default_queue_type": "stream"})
+    into(linked, "queues", name="q", vhost="/", arguments={"x-max-age": "1D"})
+    into(linked, "queues", name="c", vhost="/", arguments={"x-queue-type": "classic"})
+    entries = {one["name"]: one["arguments"] for one in export(linked)["queues"]}
+    assert entries == {"q": {"x-max-age": "1D", "x-queue-type": "stream"}, "c": {"x-queue-type": "classic"}}
+    assert linked.broker.vhosts["/"].queues["q"].kind == "stream"
+
+
 def test_import_is_not_held_back_by_the_limit_of_queues(linked: Linked) -> None:
     """As in RabbitMQ: what was exported can be restored."""
     linked.users.set_vhost_limit("/", "max-queues", 0)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from amqpd.broker.exchange import Binding, Exchange
 from amqpd.broker.queue import Destination
-from amqpd.spec.arguments import INTEGER_TYPES, check_is_text, described
+from amqpd.spec.arguments import INTEGER_TYPES, described
 from amqpd.spec.constants import FLAG_CORRELATION_ID, FLAG_MESSAGE_ID, FLAG_TIMESTAMP
+from amqpd.spec.declaring import check_is_text
 from amqpd.spec.errors import PreconditionFailed
 from amqpd.wire.content import ContentHeader, property_offset, spans
 from amqpd.wire.table import Field, Table, decode_table, encode_field
