@@ -59,8 +59,8 @@ class Journal:
         self.notes: dict[tuple[int, bytes], int] = {}
         self.outdated: dict[int, int] = {}
         self.chunks: list[tuple[Lane, Chunk]] = []
-        # By stream: chunks below this offset go.
-        self.truncated: dict[int, int] = {}
+        # By stream: what is ahead of this chunk goes.
+        self.truncated: dict[int, Chunk] = {}
         # Ports that wait for the open batch and for the sealed one.
         self.waiting: list[CommitPort] = []
         self.waiting_sealed: list[CommitPort] = []
@@ -138,8 +138,7 @@ class Journal:
 
     def truncate(self, lane: Lane, first: Chunk) -> None:
         """Drop what is ahead of ``first`` in a stream; the lane's depth is already without it."""
-        self.purged.append((int(lane.id), 0, first.position - 1))
-        self.truncated[int(lane.id)] = first.offset
+        self.truncated[int(lane.id)] = first
         self.depth_touched(lane)
 
     def define(self, definition: Definition) -> None:
@@ -292,7 +291,9 @@ class Journal:
             if not lane.queue.deleted:
                 chunk = lane.queue.chunk_sealed(begun)
                 batch.chunks.append((int(lane.id), chunk.offset, chunk.position, chunk.time, chunk.before))
-        batch.truncated = list(self.truncated.items())
+        for stream, first in self.truncated.items():
+            batch.purged.append((stream, 0, first.position - 1))
+            batch.truncated.append((stream, first.offset))
 
     def _seal_settled(self, batch: Batch) -> None:
         """Settled entries as ranges: of positions for each lane, and of message ids nobody else holds."""

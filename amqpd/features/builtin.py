@@ -14,8 +14,9 @@ from amqpd.features.alternate_exchange import AlternateExchange
 from amqpd.features.dead_letters import DeadLetters
 from amqpd.features.death_header import ClientDeaths
 from amqpd.features.sender_selected import SenderSelected
-from amqpd.queues.stream.queue import STREAM, StreamQueue
-from amqpd.queues.types import CLASSIC, QUORUM, classic_queue, quorum_queue
+from amqpd.queues.stream.queue import StreamQueue
+from amqpd.queues.types import classic_queue, quorum_queue
+from amqpd.spec.arguments import CLASSIC, QUORUM, STREAM
 
 
 def register(registry: Registry) -> None:

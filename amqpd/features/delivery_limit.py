@@ -20,7 +20,7 @@ from amqpd.broker.message import Entry
 from amqpd.broker.queue import TIMED_OUT, Queue
 from amqpd.features.delayed_retry import retries
 from amqpd.queues.classic import ClassicQueue, Feature
-from amqpd.queues.types import QUORUM
+from amqpd.spec.arguments import QUORUM
 
 QUORUM_LIMIT: Final = 20
 UNLIMITED: Final = -1

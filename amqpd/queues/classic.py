@@ -20,7 +20,8 @@ from amqpd.queues.delayed import Delayed
 from amqpd.queues.ready import FifoReady
 from amqpd.queues.ready_list import ReadyList
 from amqpd.queues.ring import ConsumerRing
-from amqpd.spec.errors import PreconditionFailed
+from amqpd.spec.arguments import STREAM_OFFSET
+from amqpd.spec.declaring import of_another_type
 from amqpd.wire.table import Table
 
 # Messages delivered by one pump before other queues and the sockets get their turn.
@@ -356,11 +357,8 @@ class ClassicQueue(Queue):
 
     def check_consume(self, arguments: Table, no_ack: bool, prefetch: int, per_channel: int) -> None:
         """Raises PreconditionFailed (406) where the consumer takes it for a stream."""
-        if "x-stream-offset" in arguments:
-            raise PreconditionFailed(
-                f"invalid arg 'x-stream-offset' for queue '{self.name}' in vhost '{self.vhost}' "
-                f"of queue type rabbit_{self.kind}_queue"
-            )
+        if STREAM_OFFSET in arguments:
+            raise of_another_type(STREAM_OFFSET, self.name, self.vhost, self.kind)
 
     def consume(self, consumer: Consumer) -> None:
         self.ring.add(consumer)

@@ -14,10 +14,8 @@ from amqpd.broker.shard import Shard
 from amqpd.queues.classic import ClassicQueue
 from amqpd.queues.priority import PriorityReady
 from amqpd.queues.single_active import SingleActive
+from amqpd.spec.arguments import QUORUM
 from amqpd.wire.table import Table
-
-CLASSIC: Final = "classic"
-QUORUM: Final = "quorum"
 
 # RabbitMQ 4.3: higher priorities count as 31, a message without one has 4.
 QUORUM_LEVELS: Final = 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 from amqpd.auth.permissions import READ
 from amqpd.broker.queue import RECOVERED, Consumer, Queue
 from amqpd.broker.vhost import REPLY_TO
-from amqpd.queues.types import QUORUM, has_single_active
+from amqpd.queues.types import has_single_active
 from amqpd.session.ack_timeout import ARGUMENT as CONSUMER_TIMEOUT
 from amqpd.session.ack_timeout import expect_acknowledgement
 from amqpd.session.channel import Channel
@@ -14,7 +14,7 @@ from amqpd.session.environment import Handler
 from amqpd.session.exchange_methods import without_line_breaks
 from amqpd.session.firehose import delivered
 from amqpd.session.queue_methods import find_queue, last_queue
-from amqpd.spec.arguments import INTEGER_TYPES, MILLISECONDS_MAX, REPLICATED_TYPES, TYPE_NAMES
+from amqpd.spec.arguments import INTEGER_TYPES, MILLISECONDS_MAX, QUORUM, REPLICATED_TYPES, TYPE_NAMES
 from amqpd.spec.constants import (
     BASIC_CANCEL,
     BASIC_CANCEL_OK,

@@ -292,7 +292,7 @@ QUEUE_ARGUMENTS: Final[dict[str, Argument]] = {
             outside="Exceeded max value for x-stream-max-segment-size-bytes",
             types=(STREAM,),
             policy="segment size",
-            doc="How far a stream may go beyond x-max-length-bytes, at most.",
+            doc="How far a stream may go beyond x-max-length-bytes before its oldest chunks go.",
         ),
         Argument(
             "x-stream-filter-size-bytes",
@@ -354,6 +354,9 @@ _AGE: Final = re.compile("([0-9]+)([YMDhms])")
 ALTERNATE_EXCHANGE: Final = "alternate-exchange"
 
 DEAD_LETTER_EXCHANGE: Final = "x-dead-letter-exchange"
+
+# Of consumers: where to begin in a stream. Of what a stream delivers, a header: where a message lies.
+STREAM_OFFSET: Final = "x-stream-offset"
 
 
 def described(value: object) -> str:

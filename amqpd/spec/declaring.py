@@ -62,7 +62,14 @@ def check_queue_arguments(arguments: Mapping[str, Typed], name: str, vhost: str)
     for key in arguments:
         known = QUEUE_ARGUMENTS.get(key)
         if known is not None and kind not in known.types:
-            raise PreconditionFailed(f"invalid arg '{key}' {where} of queue type rabbit_{kind}_queue")
+            raise of_another_type(key, name, vhost, kind)
+
+
+def of_another_type(argument: str, name: str, vhost: str, kind: str) -> PreconditionFailed:
+    """To be raised: queues of type ``kind`` and their consumers do not take ``argument``."""
+    return PreconditionFailed(
+        f"invalid arg '{argument}' for queue '{name}' in vhost '{vhost}' of queue type rabbit_{kind}_queue"
+    )
 
 
 def check_dead_letter_exchange(arguments: Mapping[str, Typed], name: str, vhost: str) -> None:

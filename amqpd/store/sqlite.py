@@ -8,7 +8,7 @@
    on this machine impossible; the epoch catches one that took the lock away.
 4. After an error nothing of the batch is left, and the same batch may be committed again.
 5. Purging or dropping a queue, or truncating a stream, is a row in ``trash``; the deleting is done in slices, some in
-   each commit and the rest by ``tidy``. A commit deletes more than it puts, or a stream that is published to and
+   each commit and the rest by ``tidy``. A commit may delete more than it puts, or a stream that is published to and
    truncated all day would grow for ever.
 """
 

@@ -47,6 +47,12 @@ MOVE: Final = (
     f") WHERE entry.queue = column1 AND entry.position = column2 AND entry.flags & {EARLY}",
 )
 
+GROW_TRASH: Final = (
+    "UPDATE trash SET last = max(last, column2) FROM (VALUES ",
+    "(?,?)",
+    f") WHERE trash.queue = column1 AND trash.last < {POSITION_MAX}",
+)
+
 # Those of a queue up to a position. No index leads there: the search meets only what is to go, and one more.
 SWEEP_CHUNKS: Final = f"""
 DELETE FROM chunk WHERE queue = ?1 AND "offset" < coalesce(
@@ -159,7 +165,14 @@ class MessageTables:
             )
 
     def discard(self, ranges: Sequence[EntryRange]) -> None:
-        """Throw entry ranges away, and their messages: at once for readers, in slices for the disk."""
+        """Throw entry ranges away, and their messages: at once for readers, in slices for the disk.
+
+        A range from 0 on is what a stream lets go of, again and again: a stream has one row for all of it.
+        """
+        truncated = [(queue, last) for queue, first, last in ranges if first == 0 and last < POSITION_MAX]
+        for count, values in pieces(truncated):
+            before, row, after = GROW_TRASH
+            self._execute(repeated(before, row, count, after), values)
         for count, values in pieces(ranges):
             self._execute(
                 repeated(
@@ -167,7 +180,9 @@ class MessageTables:
                     "(?,?,?)",
                     count,
                     ") WHERE EXISTS (SELECT 1 FROM entry WHERE queue = column1"
-                    " AND position BETWEEN column2 AND column3)",
+                    " AND position BETWEEN column2 AND column3)"
+                    " AND NOT EXISTS (SELECT 1 FROM trash WHERE trash.queue = column1 AND column2 = 0"
+                    f" AND trash.last < {POSITION_MAX} AND trash.last >= column3)",
                 ),
                 values,
             )

@@ -95,6 +95,11 @@ LOADS = (
         f"{_PERSISTENT} --queue-args x-max-length=100000",
     ),
     Load(
+        "stream",
+        "the persistent load through a stream, its consumer at the end",
+        f"{_PERSISTENT} --queue-args x-queue-type=stream",
+    ),
+    Load(
         "dropping",
         "1 KiB persistent, confirm window 1000, nobody consumes: a queue of 10,000 drops its oldest",
         f"{_CONFIRMED} --consumers 0 --queue-args x-max-length=10000",

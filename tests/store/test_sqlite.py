@@ -526,6 +526,30 @@ def test_deleting_keeps_pace_with_a_stream_that_is_truncated(sqlite_place: Sqlit
         assert len(sqlite_place.stored_messages()) <= 2 * count
 
 
+def test_many_streams_that_are_truncated_all_the_time_do_not_grow(sqlite_place: SqlitePlace) -> None:
+    """Each commit puts a message into each of them and lets go of one; a commit deletes from a few streams only."""
+    streams, kept = range(1, 101), 3
+    writer, _, _ = sqlite_place.start()
+    batch = writer.new()
+    batch.definitions = [queue(stream) for stream in streams]
+    writer.commit(batch)
+    sizes = []
+    for commit in range(60):
+        batch = writer.new()
+        for stream in streams:
+            position = 10_000 + 100 * commit + stream
+            add(batch, [stream], [position])
+            batch.chunks.append((stream, commit, position, 0, 0))
+            if commit >= kept:
+                batch.purged.append((stream, 0, position - 100 * kept))
+                batch.truncated.append((stream, commit - kept + 1))
+        writer.commit(batch)
+        (trashed,) = sqlite_place.execute("SELECT count(*) FROM trash")
+        assert trashed[0] <= len(streams)
+        sizes.append(len(sqlite_place.stored_messages()))
+    assert max(sizes[40:]) <= max(sizes[20:40])
+
+
 def test_chunks_of_a_dropped_stream_are_deleted_little_by_little(sqlite_place: SqlitePlace) -> None:
     writer, reader, _ = sqlite_place.start()
     batch = writer.new()

@@ -123,7 +123,7 @@ class Cursor:
                 start += 1
         self.offset = offset
         if start == len(entries):
-            self.position = first.position - 1 if offset == first.offset else UNKNOWN
+            self.position = first.position - 1
             return
         restored = Restored()
         page: list[Message] = []

@@ -13,8 +13,6 @@ from typing import Final, NamedTuple
 from amqpd.spec.arguments import INTEGER_TYPES, max_age_ms
 from amqpd.wire.table import Field
 
-ARGUMENT: Final = "x-stream-offset"
-
 FIRST: Final = "first"
 LAST: Final = "last"
 NEXT: Final = "next"

@@ -22,14 +22,13 @@ from amqpd.broker.queue import Consumer, Lane, Queue
 from amqpd.broker.shard import PageRequest, PageSource, Shard
 from amqpd.queues.stream.cursor import Cursor, CursorPage
 from amqpd.queues.stream.filter import filter_of
-from amqpd.queues.stream.offset import ARGUMENT, BACK, FIRST, LAST, NEXT, OFFSET, SINCE, start_of
+from amqpd.queues.stream.offset import BACK, FIRST, LAST, NEXT, OFFSET, SINCE, start_of
 from amqpd.queues.stream.retention import OldestChunks, Retention
 from amqpd.queues.stream.tail import Tail
-from amqpd.spec.arguments import TYPE_NAMES, described
+from amqpd.spec.arguments import STREAM, STREAM_OFFSET, TYPE_NAMES, described
+from amqpd.spec.declaring import of_another_type
 from amqpd.spec.errors import NotImplementedByBroker, PreconditionFailed
 from amqpd.wire.table import Table
-
-STREAM: Final = "stream"
 
 # Messages looked at for one consumer before the others have their turn, and by a pump before other queues have theirs.
 SERVE_MAX: Final = 1_000
@@ -129,26 +128,35 @@ class StreamQueue(Queue):
         else:
             self.committed = chunk.offset
         self.retention.apply()
+        self._trim_tail()
         if self.at_end:
             waiting = self.at_end
             self.at_end = {}
             for cursor in waiting:
                 self._serve_later(cursor)
 
+    def _trim_tail(self) -> None:
+        """Those that are too far behind to read there, or have no room, are no reason to keep it."""
+        wanted = self.committed
+        for cursor in self.cursors.values():
+            if self.tail.first <= cursor.offset < wanted:
+                wanted = cursor.offset
+        self.tail.let_go(wanted)
+
     # Consumers
 
     def check_consume(self, arguments: Table, no_ack: bool, prefetch: int, per_channel: int) -> None:
         """Raises PreconditionFailed (406) and NotImplementedByBroker (540) in RabbitMQ 3.10.8's order."""
         where = self._described()
-        offset = arguments.get(ARGUMENT)
+        offset = arguments.get(STREAM_OFFSET)
         if start_of(offset, 0) is None and offset is not None:
             shown = described(offset.value)
             if isinstance(offset.value, bytes):
                 shown = f'<<"{shown}">>' if shown else "<<>>"
             fault = f"{{invalid_stream_offset_arg,{{{TYPE_NAMES[offset.kind]},{shown}}}}}"
-            raise PreconditionFailed(f"invalid arg '{ARGUMENT}' for {where}: {fault}")
+            raise PreconditionFailed(f"invalid arg '{STREAM_OFFSET}' for {where}: {fault}")
         if "x-priority" in arguments:
-            raise PreconditionFailed(f"invalid arg 'x-priority' for {where} of queue type rabbit_stream_queue")
+            raise of_another_type("x-priority", self.name, self.vhost, STREAM)
         try:
             filter_of(arguments)
         except ValueError as error:
@@ -169,7 +177,7 @@ class StreamQueue(Queue):
 
     def _place(self, cursor: Cursor) -> None:
         """Where it begins."""
-        start = start_of(cursor.consumer.arguments.get(ARGUMENT), int(self.shard.now))
+        start = start_of(cursor.consumer.arguments.get(STREAM_OFFSET), int(self.shard.now))
         first, last = self.first_chunk(), self.last_chunk
         assert start is not None
         if start.kind == NEXT:
@@ -245,8 +253,8 @@ class StreamQueue(Queue):
                 self.to_serve = cursors[served:] + self.to_serve
         if self.to_serve:
             self.mark_dirty()
-        elif len(self.at_end) == len(self.cursors) and self.committed == self.next_offset:
-            self.tail.clear()
+        elif len(self.at_end) == len(self.cursors):
+            self.tail.let_go(self.committed)
 
     def _serve(self, cursor: Cursor) -> i64:
         """Deliver what it can take; returns how many messages were looked at."""
@@ -304,8 +312,9 @@ class StreamQueue(Queue):
     def _page_came(self, request: CursorPage, entries: list[StoredEntry]) -> None:
         cursor = request.cursor
         first = self.first_chunk()
-        if cursor.consumer.cancelled or first is None:
+        if cursor.consumer.cancelled:
             return
+        assert first is not None
         waits = not entries and (request.since != 0 or request.offset >= first.offset)
         if waits:
             cursor.nothing_came(self.shard)
@@ -366,7 +375,7 @@ class StreamQueue(Queue):
         if last is None:
             return
         self.last_chunk = last
-        self.retention.known.append(last if first[0] == last else first[0])
+        self.retention.known.append(first[0])
         self.next_offset = first[0].offset + self.lane.stored_messages
         self.total_bytes = first[0].before + int(self.lane.stored_bytes)
         self.committed = self.next_offset
@@ -376,9 +385,6 @@ class StreamQueue(Queue):
     def dispose(self) -> None:
         self.deleted = True
         self.retention.stop()
-        self.tail.clear()
-        for cursor in self.cursors.values():
-            cursor.drop_page(self.shard)
 
 
 def _served(cursor: Cursor) -> int:

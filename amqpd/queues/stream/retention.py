@@ -5,7 +5,7 @@
    ever there. RabbitMQ drops whole segments, and keeps up to one segment more.
 3. A chunk goes by age when all of it is older than max-age. RabbitMQ looks when a segment is full; here a timer does.
 4. To spare the disk many small deletes, the size may go above the limit by a sixteenth of it, or by the stream's
-   segment size where that is less.
+   segment size where that is less; and by the chunk that lies across the limit.
 
 The chunks that go next are known here, up to ``KNOWN_MAX``; when they run out, the next ones are read from the store.
 """
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from amqpd.queues.stream.queue import StreamQueue
 
 KNOWN_MAX: Final = 1000
+UNLIMITED_MAX: Final = 32  # where everything is kept, until a policy says something else
 SLACK_SHARE: Final = 16
 SEGMENT_BYTES: Final = 500_000_000  # RabbitMQ's x-stream-max-segment-size-bytes where nobody says anything
 FOREVER: Final = 0
@@ -87,7 +88,8 @@ class Retention:
     def begun(self, chunk: Chunk) -> None:
         """The newest chunk."""
         known = self.known
-        if not known or (known[-1] == self.stream.last_chunk and len(known) < self.known_max):
+        most = self.known_max if self.limited else min(UNLIMITED_MAX, self.known_max)
+        if not known or (known[-1] == self.stream.last_chunk and len(known) < most):
             known.append(chunk)
 
     def sealed(self, chunk: Chunk) -> None:
@@ -108,7 +110,7 @@ class Retention:
 
     def apply(self) -> None:
         """Let go of what need not be kept any more."""
-        if not self.limited or not self.known or self.stream.deleted:
+        if not self.limited or not self.known:
             return
         count = self._outlived()
         if count:
@@ -166,4 +168,4 @@ class Retention:
             return
         deadline = self.known[0].time + self.max_age
         if self.timer.deadline != deadline:
-            timers.set(self.timer, max(deadline, int(self.stream.shard.now) + 1))
+            timers.set(self.timer, deadline)

@@ -11,12 +11,12 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from amqpd.broker.message import Message
+from amqpd.spec.arguments import STREAM_OFFSET
 from amqpd.spec.constants import FLAG_HEADERS
 from amqpd.wire.content import ContentHeader, property_offset, with_encoded_headers, with_headers
 from amqpd.wire.table import Field
 
-HEADER: Final = "x-stream-offset"
-_NAME: Final = HEADER.encode()
+_NAME: Final = STREAM_OFFSET.encode()
 _FIELD: Final = bytes([len(_NAME)]) + _NAME + b"l"  # what lies ahead of the value in a table
 _VALUE: Final = struct.Struct(">q")
 
@@ -41,7 +41,7 @@ class Stamp:
         elif header.headers is not None and _NAME in header.headers:
             # The publisher set one itself, or seems to: it is not worth a shortcut.
             table = header.table()
-            table[HEADER] = Field("l", int(offset))
+            table[STREAM_OFFSET] = Field("l", int(offset))
             header = with_headers(header, table)
         else:
             header = self._appended(header, int(offset))

@@ -39,7 +39,7 @@ class Tail:
         self.bytes += cost
         self.shard.window_bytes += cost
         while not self.shard.room(self.bytes) and self.end - self.first > 1:
-            self._let_go()
+            self._drop()
 
     def skip(self) -> None:
         """A message was published that nobody waits for."""
@@ -59,6 +59,13 @@ class Tail:
             self._stamped[index] = True
         return message
 
+    def let_go(self, up_to: i64) -> None:
+        """Nobody is going to read what is ahead of this offset here."""
+        while self.first < up_to and self.first < self.end:
+            self._drop()
+        if self.first == self.end:
+            self.clear()
+
     def clear(self) -> None:
         """Nobody is going to read what is here."""
         self.shard.window_bytes -= self.bytes
@@ -68,7 +75,7 @@ class Tail:
         self._stamped = []
         self._at = 0
 
-    def _let_go(self) -> None:
+    def _drop(self) -> None:
         at = self._at
         message = self._slots[at]
         assert message is not None

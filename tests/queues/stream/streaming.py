@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from amqpd.broker.message import Entry, Message
 from amqpd.broker.queue import ChannelPort, Consumer
-from amqpd.queues.stream.queue import STREAM, StreamQueue
+from amqpd.queues.stream.queue import StreamQueue
+from amqpd.spec.arguments import STREAM
 from amqpd.wire.content import with_headers
 from amqpd.wire.table import Field, Table
 from tests.queues.building import Bench, FakeChannel, message, numbered

@@ -507,14 +507,42 @@ def test_the_memory_of_what_was_published_comes_back() -> None:
     stream = declared(bench)
     channel = FakeChannel(0)
     consumer = subscribed(stream, channel)
+    chunk(bench, stream, 5)
+    rest(bench)
+    assert 0 < bench.shard.window_bytes <= 5000
     for _ in range(5):
         chunk(bench, stream, 10)
         rest(bench)
-    assert 0 < bench.shard.window_bytes <= 5000
+        assert bench.shard.window_bytes == 0  # it is too far behind to read there
     acknowledge(consumer, channel, 99)
     rest(bench)
-    assert offsets(channel) == list(range(50))
+    assert offsets(channel) == list(range(55))
     assert bench.shard.window_bytes == 0
+
+
+def test_what_all_have_read_is_let_go_while_more_is_published() -> None:
+    bench = Bench(1 << 20)
+    stream = declared(bench)
+    reader, stuck = FakeChannel(), FakeChannel(2)
+    subscribed(stream, reader)
+    for number in range(20):
+        for body in numbered(5, 5 * number):
+            stream.publish(message(body))
+        batch = bench.broker.take_batch()
+        stream.publish(message(b"under way"))
+        bench.write(batch)
+        turn(bench)
+        assert stream.tail.end - stream.tail.first == 1  # what is not committed
+        bench.commit()
+        turn(bench)
+    rest(bench)
+    assert len(reader.got) == 120
+    assert bench.shard.window_bytes == 0
+    subscribed(stream, stuck, "next", tag="stuck")
+    for _ in range(3):
+        chunk(bench, stream, 10)
+        rest(bench)
+    assert stream.tail.first == 122  # what the stuck one needs is kept, while there is room
 
 
 # Turns
