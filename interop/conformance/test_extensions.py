@@ -92,6 +92,7 @@ def reply_name(channel: Channel, queue: str) -> str:
 def test_reply_reaches_the_requester(channel: Channel, other: Channel, queue: str) -> None:
     consume_replies(channel)
     channel.publish("", queue, b"request", {"reply_to": REPLY_TO})
+    channel.call("queue.declare", queue=queue, passive=True)  # answered behind the message
     request = other.get(queue)
     assert request is not None
     name = request.properties["reply_to"]
