@@ -29,6 +29,7 @@ from amqpd.spec.constants import (
     BASIC_RECOVER_ASYNC,
     BASIC_RECOVER_OK,
 )
+from amqpd.spec.declaring import invalid_argument
 from amqpd.spec.errors import (
     AccessRefused,
     NotAllowed,
@@ -111,7 +112,7 @@ def _new_tag(channel: Channel, tag: str) -> str:
 def _check_integer(table: Table, name: str, queue: Queue) -> None:
     field = table.get(name)
     if field is not None and field.kind not in INTEGER_TYPES:
-        raise _invalid(name, queue, f'"expected integer, got {TYPE_NAMES[field.kind]}"')
+        raise invalid_argument(name, queue.name, queue.vhost, f'"expected integer, got {TYPE_NAMES[field.kind]}"')
 
 
 def _check_timeout(table: Table, queue: Queue) -> None:
@@ -119,13 +120,9 @@ def _check_timeout(table: Table, queue: Queue) -> None:
     field = table.get(CONSUMER_TIMEOUT)
     if field is not None and isinstance(field.value, int):
         if field.value < 0:
-            raise _invalid(CONSUMER_TIMEOUT, queue, f"{{value_negative,{field.value}}}")
+            raise invalid_argument(CONSUMER_TIMEOUT, queue.name, queue.vhost, f"{{value_negative,{field.value}}}")
         if field.value > MILLISECONDS_MAX:
-            raise _invalid(CONSUMER_TIMEOUT, queue, f"{{value_too_large,{field.value}}}")
-
-
-def _invalid(name: str, queue: Queue, fault: str) -> PreconditionFailed:
-    return PreconditionFailed(f"invalid arg '{name}' for queue '{queue.name}' in vhost '{queue.vhost}': {fault}")
+            raise invalid_argument(CONSUMER_TIMEOUT, queue.name, queue.vhost, f"{{value_too_large,{field.value}}}")
 
 
 def _consume_replies(channel: Channel, tag: str, no_ack: bool, no_wait: bool) -> None:

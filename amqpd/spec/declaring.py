@@ -54,15 +54,19 @@ def check_new_queue(
 def check_queue_arguments(arguments: Mapping[str, Typed], name: str, vhost: str) -> None:
     """Raises PreconditionFailed (406, closes the channel) on the first argument that will not do."""
     check_dead_letter_exchange(arguments, name, vhost)
-    where = f"for queue '{name}' in vhost '{vhost}'"
-    _check_value(QUEUE_ARGUMENTS["x-queue-type"], arguments, where)
+    _check_value(QUEUE_ARGUMENTS["x-queue-type"], arguments, name, vhost)
     kind = queue_type(arguments)
     for row in ROWS[kind]:
-        _check_value(row, arguments, where)
+        _check_value(row, arguments, name, vhost)
     for key in arguments:
         known = QUEUE_ARGUMENTS.get(key)
         if known is not None and kind not in known.types:
             raise of_another_type(key, name, vhost, kind)
+
+
+def invalid_argument(argument: str, name: str, vhost: str, fault: str) -> PreconditionFailed:
+    """To be raised: ``argument`` of a queue, or of a consumer of it, will not do; ``fault`` says why."""
+    return PreconditionFailed(f"invalid arg '{argument}' for queue '{name}' in vhost '{vhost}': {fault}")
 
 
 def of_another_type(argument: str, name: str, vhost: str, kind: str) -> PreconditionFailed:
@@ -79,7 +83,7 @@ def check_dead_letter_exchange(arguments: Mapping[str, Typed], name: str, vhost:
         check_is_text(DEAD_LETTER_EXCHANGE, value, "queue", name, vhost)
 
 
-def _check_value(row: Argument, arguments: Mapping[str, Typed], where: str) -> None:
+def _check_value(row: Argument, arguments: Mapping[str, Typed], name: str, vhost: str) -> None:
     value = arguments.get(row.name)
     if value is None:
         return
@@ -87,7 +91,7 @@ def _check_value(row: Argument, arguments: Mapping[str, Typed], where: str) -> N
     if not fault and row.needs and row.needs not in arguments:
         fault = row.refusal
     if fault:
-        raise PreconditionFailed(f"invalid arg '{row.name}' {where}: {fault}")
+        raise invalid_argument(row.name, name, vhost, fault)
 
 
 def check_server_named(arguments: Mapping[str, Typed]) -> None:

@@ -32,6 +32,13 @@ def make(path: Path, script: str) -> None:
         connection.executescript(script)
 
 
+def make_old(path: Path, version: Path, rows: str = "") -> None:
+    """A file as a broker of that version left it, with ``rows``."""
+    make(path, version.read_text(encoding="utf-8"))
+    number = int(version.stem.removeprefix("schema_"))
+    make(path, f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = {number}; {rows}")
+
+
 def refusal(path: Path) -> str:
     with pytest.raises(StoreCorrupt) as caught:
         SqliteStore(path).open("main", "test")
@@ -65,11 +72,10 @@ def test_the_first_migration_makes_what_it_always_made(tmp_path: Path, monkeypat
 
 def test_messages_of_a_file_of_version_1_are_read(tmp_path: Path) -> None:
     path = tmp_path / "amqpd.db"
-    make(path, VERSION_1.read_text(encoding="utf-8"))
-    make(
+    make_old(
         path,
-        f"""
-        PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 1;
+        VERSION_1,
+        """
         INSERT INTO meta VALUES (1, 'main', 'test', 1, 7, 12, 1);
         INSERT INTO queue VALUES (5, '/', 'q', 0, 'classic', x'');
         INSERT INTO message VALUES (11, '', 'q', x'0000', x'6869');
@@ -92,11 +98,10 @@ def test_messages_of_a_file_of_version_1_are_read(tmp_path: Path) -> None:
 
 def test_messages_of_a_file_of_version_2_are_read(tmp_path: Path) -> None:
     path = tmp_path / "amqpd.db"
-    make(path, VERSION_2.read_text(encoding="utf-8"))
-    make(
+    make_old(
         path,
-        f"""
-        PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 2;
+        VERSION_2,
+        """
         INSERT INTO meta VALUES (1, 'main', 'test', 1, 7, 12, 1);
         INSERT INTO queue VALUES (5, '/', 'q', 0, 'classic', x'', 1);
         INSERT INTO message VALUES (11, '', 'q', x'0000', x'6869');
@@ -115,11 +120,10 @@ def test_messages_of_a_file_of_version_2_are_read(tmp_path: Path) -> None:
 
 def test_a_file_of_version_3_opens_with_its_notes_and_has_room_for_streams(tmp_path: Path) -> None:
     path = tmp_path / "amqpd.db"
-    make(path, VERSION_3.read_text(encoding="utf-8"))
-    make(
+    make_old(
         path,
-        f"""
-        PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 3;
+        VERSION_3,
+        """
         INSERT INTO meta VALUES (1, 'main', 'test', 1, 7, 12, 1);
         INSERT INTO queue VALUES (5, '/', 'q', 0, 'classic', x'', 1);
         INSERT INTO message VALUES (11, '', 'q', x'0000', x'6869');
@@ -145,9 +149,7 @@ def test_a_file_of_version_3_opens_with_its_notes_and_has_room_for_streams(tmp_p
 @pytest.mark.parametrize("version", [VERSION_1, VERSION_2, VERSION_3])
 def test_a_file_of_any_version_gets_the_tables_of_the_present_one(tmp_path: Path, version: Path) -> None:
     path = tmp_path / "amqpd.db"
-    make(path, version.read_text(encoding="utf-8"))
-    number = int(version.stem.removeprefix("schema_"))
-    make(path, f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = {number};")
+    make_old(path, version)
     store = SqliteStore(path)
     store.open("main", "test")
     store.close(release=True)

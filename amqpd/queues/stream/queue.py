@@ -26,8 +26,8 @@ from amqpd.queues.stream.offset import BACK, FIRST, LAST, NEXT, OFFSET, SINCE, s
 from amqpd.queues.stream.retention import OldestChunks, Retention
 from amqpd.queues.stream.tail import Tail
 from amqpd.spec.arguments import STREAM, STREAM_OFFSET, TYPE_NAMES, described
-from amqpd.spec.declaring import of_another_type
-from amqpd.spec.errors import NotImplementedByBroker, PreconditionFailed
+from amqpd.spec.declaring import invalid_argument, of_another_type
+from amqpd.spec.errors import NotImplementedByBroker, PreconditionFailed, binary
 from amqpd.wire.table import Table
 
 # Messages looked at for one consumer before the others have their turn, and by a pump before other queues have theirs.
@@ -150,18 +150,16 @@ class StreamQueue(Queue):
         where = self._described()
         offset = arguments.get(STREAM_OFFSET)
         if start_of(offset, 0) is None and offset is not None:
-            shown = described(offset.value)
-            if isinstance(offset.value, bytes):
-                shown = f'<<"{shown}">>' if shown else "<<>>"
+            shown = binary(offset.value) if isinstance(offset.value, bytes) else described(offset.value)
             fault = f"{{invalid_stream_offset_arg,{{{TYPE_NAMES[offset.kind]},{shown}}}}}"
-            raise PreconditionFailed(f"invalid arg '{STREAM_OFFSET}' for {where}: {fault}")
+            raise invalid_argument(STREAM_OFFSET, self.name, self.vhost, fault)
         if "x-priority" in arguments:
             raise of_another_type("x-priority", self.name, self.vhost, STREAM)
         try:
             filter_of(arguments)
         except ValueError as error:
             name, fault = error.args
-            raise PreconditionFailed(f"invalid arg '{name}' for {where}: {fault}") from None
+            raise invalid_argument(name, self.name, self.vhost, fault) from None
         if not prefetch:
             raise PreconditionFailed(f"consumer prefetch count is not set for '{where}'")
         if no_ack:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from amqpd.broker.batch import StoredEntry
+from amqpd.broker.batch import Batch, StoredEntry
 from amqpd.broker.policies import Policy
 from amqpd.broker.shard import PageSource
 from amqpd.queues.stream.queue import StreamQueue
@@ -253,14 +253,18 @@ def test_a_policy_finds_chunks_that_memory_does_not_know() -> None:
     consistent(bench, stream)
 
 
-def test_a_chunk_that_is_not_written_yet_is_looked_for_once() -> None:
+def one_known_and_one_under_way() -> tuple[Bench, StreamQueue, Batch | None]:
     """Memory knows one chunk, the next one is on its way to the disk."""
     bench = Bench()
     stream = declared(bench)
     stream.retention.known_max = 1
     chunk(bench, stream, 1)
     stream.publish(message(numbered(1, 1)[0]))
-    batch = bench.broker.take_batch()
+    return bench, stream, bench.broker.take_batch()
+
+
+def test_a_chunk_that_is_not_written_yet_is_looked_for_once() -> None:
+    bench, stream, batch = one_known_and_one_under_way()
     assert len(stream.retention.known) == 1
     put_policy(bench, max_length_bytes=0)
     put_policy(bench, max_length_bytes=1)
@@ -274,12 +278,7 @@ def test_a_chunk_that_is_not_written_yet_is_looked_for_once() -> None:
 
 def test_a_read_that_came_too_early_is_done_again() -> None:
     """It saw no further chunk, and the commit was told before it was."""
-    bench = Bench()
-    stream = declared(bench)
-    stream.retention.known_max = 1
-    chunk(bench, stream, 1)
-    stream.publish(message(numbered(1, 1)[0]))
-    batch = bench.broker.take_batch()
+    bench, stream, batch = one_known_and_one_under_way()
     put_policy(bench, max_length_bytes=0)
     (request,) = bench.broker.take_page_requests()
     assert request.read(bench.store.reader()) == []
